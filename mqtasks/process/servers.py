@@ -122,7 +122,7 @@ class MariaDBServer(PrivateServer):
         return path
 
     def ready(self) -> bool:
-        """Whether the server accepts a login now."""
+        """Whether the server accepts a login now; no other server accepts this password."""
         import pymysql
 
         with contextlib.suppress(pymysql.err.OperationalError):
@@ -194,13 +194,15 @@ class RedisServer(PrivateServer):
         ]
 
     def ready(self) -> bool:
-        """Whether the server answers a PING now."""
+        """Whether this server, and not another one on the same port, answers now."""
         with (
             contextlib.suppress(OSError),
             socket.create_connection(("127.0.0.1", self.port), timeout=1) as probe,
+            probe.makefile("rwb") as stream,
         ):
-            probe.sendall(b"PING\r\n")
-            return probe.recv(5) == b"+PONG"
+            stream.write(b"INFO server\r\nQUIT\r\n")
+            stream.flush()
+            return b"process_id:%d\r\n" % self.pid in stream.read()
         return False
 
     def url(self, database: int = 0) -> str:

@@ -1,0 +1,76 @@
+"""Fixtures for every test. Servers are started by the first test that asks for one.
+
+============== ======== ============================================================
+fixture        lifetime what it is
+============== ======== ============================================================
+mariadb        session  `MariaDBServer`, shared: do not stop it
+redis_server   session  `RedisServer`, shared: do not stop it
+own_mariadb    test     `MariaDBServer` of this test alone: kill it, restart it
+own_redis      test     `RedisServer` of this test alone
+empty_mysql_url test    storage URL of a new database without any table
+mysql_url      test     storage URL of a new database with the current schema
+sqlite_url     test     storage URL of a new SQLite file with the current schema
+redis_url      test     URL of the shared Redis, emptied before the test
+============== ======== ============================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from tests.support.servers import MariaDBServer, RedisServer, temporary_database
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    """The MariaDB shared by the whole run; a test must leave it running."""
+    with MariaDBServer.start() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    """The Redis shared by the whole run; a test must leave it running."""
+    with RedisServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def own_mariadb() -> Iterator[MariaDBServer]:
+    """A MariaDB for one test, which may kill, stop and restart it."""
+    with MariaDBServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis for one test, which may kill, stop, flush and restart it."""
+    with RedisServer.start() as server:
+        yield server
+
+
+@pytest.fixture
+def empty_mysql_url(mariadb: MariaDBServer) -> Iterator[str]:
+    """The URL of a new database without any table."""
+    with temporary_database(mariadb) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of the shared Redis, emptied, also of what earlier tests left subscribed."""
+    url = redis_server.url()
+    with redis.Redis.from_url(url) as client:
+        client.client_kill_filter(_type="pubsub", skipme=True)
+        client.flushall()
+    return url
+
+
+@pytest.fixture
+def empty_sqlite_url(tmp_path: Path) -> str:
+    """The URL of an SQLite file that does not exist yet."""
+    return f"sqlite:///{tmp_path / 'tasks.db'}"
