@@ -1,0 +1,259 @@
+"""Records of async tasks: what a producer hands in and what storage gives back."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+import msgspec
+
+from mqtasks.errors import InvalidArgument
+from mqtasks.model.status import ResultCode, TaskStatus
+
+MAX_ID_BYTES: Final = 255
+"""Longest metadata id, parent id, executor name and runner id, in bytes of UTF-8."""
+MAX_EXECUTOR_NUMBER: Final = 2**32 - 1
+MAX_EPOCH: Final = 2**32 - 1
+
+_DIGITS = re.compile(r"[0-9]+\Z")
+
+
+def checked_id(field: str, value: object, *, empty: bool = False) -> str:
+    """Return ``value`` if it is a usable id: text of 1 (0 if ``empty``) to 255 bytes of UTF-8.
+
+    Raises InvalidArgument naming ``field`` otherwise.
+    """
+    if not isinstance(value, str):
+        raise InvalidArgument(field, value, f"must be text, not {type(value).__name__}")
+    if not value and not empty:
+        raise InvalidArgument(field, value, "must not be empty")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        raise InvalidArgument(
+            field, value, "has a lone surrogate; pass valid Unicode text"
+        ) from None
+    if size > MAX_ID_BYTES:
+        raise InvalidArgument(
+            field, value, f"is {size} bytes of UTF-8, the limit is {MAX_ID_BYTES}; shorten it"
+        )
+    return value
+
+
+def executor_code(value: int | str) -> str:
+    """Return the stored form of an executor code.
+
+    An int (u32, the reference's form) becomes ten digits, zero padded, so that order is numeric;
+    a name stays as it is. Raises InvalidArgument for a negative or larger int, and for a name that
+    is empty, longer than 255 bytes, or made of digits only.
+    """
+    if isinstance(value, bool):
+        raise InvalidArgument("executor", value, "must be an int or a name")
+    if isinstance(value, int):
+        if not 0 <= value <= MAX_EXECUTOR_NUMBER:
+            raise InvalidArgument("executor", value, "must fit an unsigned 32 bit integer")
+        return f"{value:010d}"
+    code = checked_id("executor", value)
+    if _DIGITS.match(code):
+        raise InvalidArgument("executor", value, "a name must not be digits only; pass an int")
+    return code
+
+
+def executor_value(code: str) -> int | str:
+    """Return what `executor_code` was given: the int, or the name."""
+    return int(code) if len(code) == 10 and _DIGITS.match(code) else code  # noqa: PLR2004
+
+
+class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """How one task is placed, retried, limited and kept. Durations are seconds.
+
+    Raises InvalidArgument from `validate` (called by every create) for values out of range.
+    """
+
+    max_retry_times: int = 0
+    """How often a failed executor is run again; 0 = never. Crashes are counted apart."""
+    retry_interval: float = 1.0
+    """Delay before the first retry, >= 0."""
+    backoff_factor: float = 2.0
+    """Each further retry waits this many times longer, >= 1.0; 1.0 = fixed interval."""
+    backoff_max: float = 3600.0
+    """Upper bound of a retry's delay, >= 0."""
+    jitter: float = 0.1
+    """Share of the delay that is random, 0.0 to 1.0; it only ever shortens the delay."""
+    delay_duration: float = 0.0
+    """How long after creation the task becomes due, >= 0."""
+    concurrency: int = 0
+    """Most tasks of this executor that may be live at once, over the whole fleet; 0 = no limit."""
+    labels: dict[str, str] = {}
+    """The runner must have each of these labels with this value."""
+    cpu: float = 0.0
+    """Cores reserved on the runner while the task is live, >= 0."""
+    memory: int = 0
+    """Bytes reserved on the runner while the task is live, >= 0."""
+    timeout: float = 0.0
+    """How long one attempt may run; it is then cancelled and counts as failed. 0 = no limit."""
+    priority: int = 0
+    """Higher runs first among tasks that compete for the same runners; -2**31+1 to 2**31-1."""
+    max_reassign_times: int = 0
+    """How often the task may be taken from a lost runner before it ends FAILED; 0 = no limit."""
+    retention: float | None = None
+    """How long the ended row is kept; None = the service's default for its outcome."""
+    tags: tuple[str, ...] = ()
+    """Free words for people and filters; they decide nothing."""
+
+    def validate(self) -> None:
+        """Raise InvalidArgument for the first value out of range. Cheap for default options."""
+        if self is DEFAULT_OPTIONS:
+            return
+        for field, lowest in _LOWEST.items():
+            value = getattr(self, field)
+            if not value >= lowest:  # also refuses NaN
+                raise InvalidArgument(f"options.{field}", value, f"must be >= {lowest}")
+            if value > _HIGHEST:
+                raise InvalidArgument(f"options.{field}", value, f"must be <= {_HIGHEST:.0f}")
+        if self.jitter > 1:
+            raise InvalidArgument("options.jitter", self.jitter, "must be between 0.0 and 1.0")
+        if abs(self.priority) >= 2**31:
+            raise InvalidArgument("options.priority", self.priority, "must fit 32 bits, signed")
+        if self.retention is not None and not self.retention >= 0:
+            raise InvalidArgument("options.retention", self.retention, "must be >= 0, or None")
+        for key, value in self.labels.items():
+            checked_id("options.labels", key)
+            checked_id("options.labels", value, empty=True)
+
+
+_HIGHEST: Final = float(2**53)
+_LOWEST: Final[dict[str, float]] = {
+    "max_retry_times": 0,
+    "retry_interval": 0,
+    "backoff_factor": 1,
+    "backoff_max": 0,
+    "jitter": 0,
+    "delay_duration": 0,
+    "concurrency": 0,
+    "cpu": 0,
+    "memory": 0,
+    "timeout": 0,
+    "max_reassign_times": 0,
+}
+
+DEFAULT_OPTIONS: Final = TaskOptions()
+_encode_options = msgspec.json.Encoder(order="sorted").encode
+_decode_options = msgspec.json.Decoder(TaskOptions).decode
+
+
+def options_to_bytes(options: TaskOptions) -> bytes:
+    """Return the stored form: canonical JSON without defaults; empty when all are defaults."""
+    if options is DEFAULT_OPTIONS:
+        return b""
+    data = _encode_options(options)
+    return b"" if data == b"{}" else data
+
+
+def options_from_bytes(data: bytes) -> TaskOptions:
+    """Return the options `options_to_bytes` stored."""
+    return _decode_options(data) if data else DEFAULT_OPTIONS
+
+
+class TaskMetadata(msgspec.Struct, frozen=True):
+    """What a producer says about a task: the part that never changes by itself.
+
+    ``id`` is the producer's own unique name: creating it twice creates it once. ``executor`` is a
+    u32 or a name. ``context`` is the payload, opaque to mqtasks.
+    """
+
+    id: str
+    executor: int | str
+    context: bytes = b""
+    options: TaskOptions = DEFAULT_OPTIONS
+
+    def validate(self) -> None:
+        """Raise InvalidArgument for the first field that storage would not take."""
+        checked_id("metadata.id", self.id)
+        executor_code(self.executor)
+        if not isinstance(self.context, bytes):
+            raise InvalidArgument("metadata.context", self.context, "must be bytes")
+        self.options.validate()
+
+
+class ExecuteResult(msgspec.Struct, frozen=True):
+    """How a task ended: code, error text (empty on success) and result value bytes."""
+
+    code: ResultCode = ResultCode.SUCCESS
+    error: str = ""
+    value: bytes = b""
+
+
+SUCCESS: Final = ExecuteResult()
+
+
+class AsyncTask(msgspec.Struct, frozen=True, kw_only=True):
+    """One persisted unit of work. Times: unix ms on the database's clock, 0 = never."""
+
+    id: int = 0
+    """Storage's own number, u64; 0 = not stored yet."""
+    metadata: TaskMetadata
+    parent_task_id: str = ""
+    """Metadata id of the task (or cron task) that made this one; empty = none."""
+    status: TaskStatus = TaskStatus.CREATED
+    runner: str = ""
+    """Id of the runner that owns it while live, and that ended it afterwards."""
+    generation: int = 0
+    """Generation of that runner when the task was allocated."""
+    epoch: int = 0
+    """How often the task has been allocated; the fencing token. 1 = first execution."""
+    attempt: int = 0
+    """How often the executor itself has failed."""
+    crashes: int = 0
+    """How often its process died while the executor ran."""
+    reassigned: int = 0
+    """How often it was taken from a lost runner."""
+    priority: int = 0
+    """Copied from the options at creation; the row's value decides."""
+    lane: int = 0
+    """Hash of what decides its placement; see `mqtasks.model.lane`."""
+    run_at: int = 0
+    """When it is or was due."""
+    last_heartbeat: int = 0
+    created_at: int = 0
+    started_at: int = 0
+    """When the executor was started in this epoch, as far as storage knows (0 = not known)."""
+    completed_at: int = 0
+    execute_result: ExecuteResult | None = None
+    progress: bytes = b""
+
+
+class NewTask(msgspec.Struct, frozen=True):
+    """A task to be created. ``run_at`` (unix ms) beats ``metadata.options.delay_duration``."""
+
+    metadata: TaskMetadata
+    parent_task_id: str = ""
+    run_at: int = 0
+
+
+class Created(msgspec.Struct, frozen=True):
+    """Answer to one NewTask: its task id, and whether this call made it."""
+
+    task_id: int
+    is_new: bool
+
+
+class TaskEpoch(msgspec.Struct, frozen=True):
+    """One allocation of one task: what a worker names in everything it writes."""
+
+    task_id: int
+    epoch: int
+
+
+class Attempt(msgspec.Struct, frozen=True, kw_only=True):
+    """History of one allocation that did not end in success. Times: unix ms, database clock."""
+
+    task_id: int
+    epoch: int
+    runner: str
+    outcome: int
+    """An `AttemptOutcome`."""
+    started_at: int = 0
+    ended_at: int = 0
+    error: str = ""
+    traceback: str = ""

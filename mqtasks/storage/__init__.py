@@ -1,0 +1,1 @@
+"""The truth: the storage contract and its three implementations."""

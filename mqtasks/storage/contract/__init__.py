@@ -1,0 +1,57 @@
+"""The storage contract: the text from which a further backend can be written.
+
+`TaskStorage` is all groups together. Memory, SQLite and MySQL pass one conformance suite over it
+(``tests/storage/contract``). Read `TaskRecords` first: it holds the obligations shared by all.
+"""
+
+from mqtasks.storage.contract.cron import CronOperations
+from mqtasks.storage.contract.queue import QueueOperations
+from mqtasks.storage.contract.records import (
+    APPLIED,
+    Allocation,
+    CancelReport,
+    Capabilities,
+    Completion,
+    ExecutorLimit,
+    LaneLoad,
+    LaneSample,
+    Orphans,
+    Owned,
+    PruneReport,
+    Renewal,
+    RescueReport,
+    RetryRequest,
+    Trigger,
+    WriteReport,
+)
+from mqtasks.storage.contract.runners import LeaseOperations, RunnerOperations
+from mqtasks.storage.contract.tasks import TaskRecords
+
+__all__ = [
+    "APPLIED",
+    "Allocation",
+    "CancelReport",
+    "Capabilities",
+    "Completion",
+    "CronOperations",
+    "ExecutorLimit",
+    "LaneLoad",
+    "LaneSample",
+    "LeaseOperations",
+    "Orphans",
+    "Owned",
+    "PruneReport",
+    "QueueOperations",
+    "Renewal",
+    "RescueReport",
+    "RetryRequest",
+    "RunnerOperations",
+    "TaskRecords",
+    "TaskStorage",
+    "Trigger",
+    "WriteReport",
+]
+
+
+class TaskStorage(TaskRecords, QueueOperations, RunnerOperations, LeaseOperations, CronOperations):
+    """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

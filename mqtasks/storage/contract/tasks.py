@@ -1,0 +1,121 @@
+"""The reference's operations on tasks, plus creation in batches."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+
+from mqtasks.conditions import Condition
+from mqtasks.model import AsyncTask, Attempt, Created, NewTask
+from mqtasks.storage.contract.records import Capabilities, PruneReport
+
+
+class TaskRecords(ABC):
+    """Creating, reading and editing task rows.
+
+    Obligations shared by every operation of the contract:
+
+    * each call is one transaction: applied as a whole, or not at all;
+    * each call may come from any thread, and from any process if ``capabilities.cross_process``;
+    * a batch may have any length, 0 included (then nothing happens); implementations chunk it
+      into statements that respect server limits, still inside one transaction;
+    * rows are written in ascending order of their primary key;
+    * times are unix milliseconds of the *database's* clock, which the operation reads itself;
+    * records come back as copies: changing storage later never changes them;
+    * errors: StorageUnavailable (unknown outcome; every write may be repeated), StorageConflict
+      (nothing written, bounded retries used up), SchemaMismatch; bad arguments InvalidArgument;
+    * while `mqtasks.debug.framework_disabled()` SQL storages do nothing and answer "nothing".
+    """
+
+    capabilities: Capabilities
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release connections and files. Idempotent; later calls raise StorageUnavailable."""
+
+    @abstractmethod
+    def now_ms(self) -> int:
+        """Return the database's clock, unix milliseconds UTC, whatever the session's time zone."""
+
+    @abstractmethod
+    def server_identity(self) -> str:
+        """Return text that changes when another server (or a restarted one) answers."""
+
+    def change_count(self) -> int | None:
+        """Return a number that changes whenever anybody commits; None without the capability.
+
+        Costs microseconds. Meant to be polled by one thread.
+        """
+        return None
+
+    @abstractmethod
+    def check_schema(self) -> None:
+        """Raise SchemaMismatch, with the command to run, unless the schema is the known one."""
+
+    # -- the reference's operations ------------------------------------------------------------
+
+    @abstractmethod
+    def add(self, *tasks: AsyncTask) -> int:
+        """Insert whole rows and return how many were new.
+
+        A row whose metadata id is stored already is left alone. ``task.id`` is ignored: storage
+        numbers rows itself. A zero ``created_at`` (and ``run_at``) becomes now. The lane is
+        computed from the metadata, not taken from the record.
+        """
+
+    @abstractmethod
+    def update(self, tasks: Sequence[AsyncTask], *conditions: Condition) -> int:
+        """Overwrite rows by ``task.id`` where the conditions hold; return how many matched.
+
+        Writes every field but ``id``, ``metadata.id`` and ``created_at``. A limit and an order
+        have no meaning here and are refused (InvalidCondition), as is a call without any
+        condition: it must name a comparison or ``where.everything()``.
+        """
+
+    @abstractmethod
+    def delete(self, *conditions: Condition) -> int:
+        """Delete the selected rows, with their attempts; return how many.
+
+        Respects ``where.limit`` and the order. Refuses a call without a comparison or
+        ``where.everything()``.
+        """
+
+    @abstractmethod
+    def query(self, *conditions: Condition) -> list[AsyncTask]:
+        """Return the selected tasks by ascending task id, or descending if asked."""
+
+    # -- beyond the reference ------------------------------------------------------------------
+
+    @abstractmethod
+    def create_tasks(self, tasks: Sequence[NewTask]) -> list[Created]:
+        """Create tasks, idempotent by metadata id; answer each one in the order given (G1, G2).
+
+        A task is SCHEDULED if its ``run_at`` (or now + delay_duration) is in the future, else
+        CREATED; its priority is copied from its options, its lane computed. An id that is stored
+        already, also by a concurrent producer, or earlier in this batch, answers that row's task
+        id with ``is_new`` False and changes nothing. Validated before anything is written.
+        A batch of new ids costs one INSERT per chunk; ids are compared byte by byte.
+        """
+
+    @abstractmethod
+    def find(self, metadata_ids: Iterable[str]) -> dict[str, AsyncTask]:
+        """Return the stored tasks of these metadata ids."""
+
+    @abstractmethod
+    def attempts(self, task_id: int) -> list[Attempt]:
+        """Return the history of allocations that did not end in success, by ascending epoch."""
+
+    @abstractmethod
+    def count_by_status(self, cap: int) -> dict[int, int]:
+        """Return how many tasks are in each status, each count capped at ``cap`` (cheap)."""
+
+    @abstractmethod
+    def prune(self, from_id: int, limit: int, success_ms: int, failure_ms: int) -> PruneReport:
+        """Delete ended rows (and their attempts) past their retention, one chunk by primary key.
+
+        Looks at up to ``limit`` rows with id >= ``from_id`` in id order. A row is past its
+        retention when completed_at + retention <= now, where retention is the row's own option
+        or else ``success_ms`` (COMPLETED, SUCCESS) or ``failure_ms`` (FAILED, CANCELED).
+        ``next_id`` is 0 when no row is left to look at, or when the chunk's last row was created
+        after the youngest possible victim.
+        """
