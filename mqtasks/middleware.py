@@ -1,0 +1,49 @@
+"""Middleware: callables ``(call_next, context)`` around a call, the first one outermost.
+
+A middleware answers with the result of the call; it may change context and result, call on more
+than once, or not at all. What it or the call raises goes to the caller: nothing is swallowed.
+Around a coroutine function middlewares are coroutine functions too (``await call_next(context)``),
+or plain ones that hand the awaitable of ``call_next`` on.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, TypeAlias, TypeVar
+
+from mqtasks.errors import ConfigError
+
+C = TypeVar("C")
+CallNext: TypeAlias = Callable[[C], Any]
+Middleware: TypeAlias = Callable[[CallNext[C], C], Any]
+
+
+def is_async(call: object) -> bool:
+    """Return whether calling ``call`` gives a coroutine: also for partials and objects."""
+    while isinstance(call, partial):
+        call = call.func
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
+        getattr(call, "__call__", None)  # noqa: B004 - its kind is asked, not its existence
+    )
+
+
+def compose(middlewares: Iterable[Middleware[C]], call: CallNext[C]) -> CallNext[C]:
+    """Return a callable of one context that runs ``call`` inside ``middlewares``.
+
+    Compose once and call often: without middlewares the answer is ``call`` itself. Raises
+    ConfigError for a coroutine middleware around a plain ``call``, which could not wait for it.
+    """
+    layers = tuple(middlewares)
+    if not is_async(call):
+        for layer in layers:
+            if is_async(layer):
+                name = getattr(layer, "__qualname__", repr(layer))
+                raise ConfigError(
+                    f"middleware {name} is async, the call it surrounds is not: make it a plain"
+                    " function, or the executor an `async def`"
+                )
+    for layer in reversed(layers):
+        call = partial(layer, call)
+    return call
