@@ -1,0 +1,5 @@
+"""The task service: commit first, hint second."""
+
+from mqtasks.service.task_service import TaskService
+
+__all__ = ["TaskService"]

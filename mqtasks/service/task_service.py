@@ -1,0 +1,301 @@
+"""`TaskService`: what producers, operators, schedulers and runners do with tasks.
+
+One rule holds everywhere: commit first, hint second. A hint that cannot be sent is logged and
+counted by the notifier, and costs latency; it never fails the write that came before it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Final, Self
+
+from mqtasks.clock import Clock, SystemClock
+from mqtasks.conditions import Condition, where
+from mqtasks.coordination.base import Heartbeats, Notifier, TaskBeat
+from mqtasks.coordination.keys import DEFAULT_NAMESPACE, Keys
+from mqtasks.coordination.local import LocalHeartbeats, LocalNotifier
+from mqtasks.errors import InvalidTask, PayloadTooLarge, TaskNotFound
+from mqtasks.model import (
+    AsyncTask,
+    Attempt,
+    Created,
+    CronTask,
+    ExecuteResult,
+    NewTask,
+    TaskEpoch,
+    TaskMetadata,
+    TaskStatus,
+    checked_id,
+)
+from mqtasks.service.cron_trigger import CronTrigger
+from mqtasks.service.database_clock import DatabaseClock
+from mqtasks.service.hint_sender import HintSender
+from mqtasks.service.hints import encode_allocated, encode_revoked
+from mqtasks.storage.contract import Allocation, CancelReport, Completion, TaskStorage
+
+DEFAULT_MAX_PAYLOAD_BYTES: Final = 1024 * 1024
+
+
+class TaskService:
+    """Asynchronous task service over a storage, with hints and heartbeat keys beside it.
+
+    Safe to use from many threads. Owns what it is given: `close` closes storage, notifier and
+    heartbeats. All errors are `MQTasksError`; StorageUnavailable and StorageConflict mean that the
+    same call may simply be made again.
+    """
+
+    def __init__(
+        self,
+        storage: TaskStorage,
+        notifier: Notifier | None = None,
+        heartbeats: Heartbeats | None = None,
+        logger: logging.Logger | None = None,
+        *,
+        namespace: str = DEFAULT_NAMESPACE,
+        clock: Clock | None = None,
+        hint_key: bytes = b"",
+        max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
+        heartbeat_timeout: float = 15.0,
+    ) -> None:
+        """Build a service.
+
+        Without ``notifier`` and ``heartbeats`` hints stay in this process. ``hint_key`` signs the
+        hints that carry rows. ``max_payload_bytes`` bounds a task's context and a result's value.
+        ``heartbeat_timeout`` (seconds) is the TTL of keys written by `heartbeat`.
+        """
+        self.clock: Final = clock or SystemClock()
+        self.storage: Final = storage
+        self.notifier: Final = notifier or LocalNotifier()
+        self.heartbeats: Final = heartbeats or LocalHeartbeats(self.clock)
+        self.logger: Final = logger or logging.getLogger("mqtasks.service")
+        self.keys: Final = Keys(namespace)
+        self.hint_key: Final = hint_key
+        self.max_payload_bytes: Final = max_payload_bytes
+        self.database_clock: Final = DatabaseClock(storage.now_ms, self.clock)
+        self._heartbeat_timeout = heartbeat_timeout
+        self._sender = HintSender(self.notifier)
+        self._cron = CronTrigger(storage, self.hint_created, self.clock)
+        self._closed = False
+
+    # -- producing -----------------------------------------------------------------------------
+
+    def create(self, metadata: TaskMetadata) -> int:
+        """Create a task that runs once; return its task id.
+
+        Idempotent by ``metadata.id``: creating it again, also by somebody else at the same
+        moment, returns the id of the one row and changes nothing. When this returns the row is
+        committed (G1). Raises InvalidArgument and PayloadTooLarge before anything is written.
+        """
+        return self.create_tasks([NewTask(metadata)])[0].task_id
+
+    def create_batch(self, metadatas: Sequence[TaskMetadata]) -> list[int]:
+        """Create many tasks in one transaction; return their task ids in the order given."""
+        return [made.task_id for made in self.create_tasks([NewTask(m) for m in metadatas])]
+
+    def create_tasks(self, tasks: Sequence[NewTask]) -> list[Created]:
+        """As `create_batch`, with parent and due time for each, and who was new in the answer."""
+        limit = self.max_payload_bytes
+        for task in tasks:
+            size = len(task.metadata.context)
+            if size > limit:
+                raise PayloadTooLarge(f"context of task {task.metadata.id!r}", size, limit)
+        created = self.storage.create_tasks(tasks)
+        if any(item.is_new for item in created):
+            self.hint_created()
+        return created
+
+    # -- the worker's side, one by one (the reference's form) ------------------------------------
+
+    def allocate(self, task: AsyncTask, runner_id: str) -> AsyncTask:
+        """Allocate a CREATED or RUNNING task to a runner by hand; return it as stored.
+
+        Writes epoch + 1 (1 the first time) and compares the epoch of ``task`` (P1). Limits and
+        placement are not asked: that is the scheduler's part. Raises InvalidTask if the task has
+        moved on, or if the runner has a row that is not active.
+        """
+        checked_id("runner_id", runner_id)
+        generation = next((r.generation for r in self.storage.runners() if r.id == runner_id), 0)
+        allocation = Allocation(task.id, task.epoch, runner_id, generation)
+        if task.id not in self.storage.allocate_many([allocation]):
+            # The first try may have been committed though its answer was lost (P10).
+            current = next(iter(self.storage.load([task.id])), None)
+            if not (
+                current is not None
+                and current.runner == runner_id
+                and current.epoch == task.epoch + 1
+                and current.status is TaskStatus.RUNNING
+            ):
+                why = "not allocated: it has moved on, or the runner is not active"
+                raise InvalidTask(task.id, runner_id, task.epoch, why)
+        allocated = self.storage.load([task.id])
+        if not allocated:
+            raise TaskNotFound(task.id)
+        self.hint_allocated(runner_id, generation, allocated)
+        return allocated[0]
+
+    def complete(self, runner_id: str, task: AsyncTask, result: ExecuteResult) -> None:
+        """End a task with its result.
+
+        Demands that the task is live at this runner in the epoch of ``task``; raises InvalidTask
+        otherwise, and nothing is written. Safe to call again after an unknown outcome. A task
+        that somebody asked to cancel ends as CANCELED, its outcome kept in the history (P9).
+        """
+        size = len(result.value)
+        if size > self.max_payload_bytes:
+            raise PayloadTooLarge(f"result of task {task.id}", size, self.max_payload_bytes)
+        report = self.storage.complete_many(runner_id, [Completion(task.id, task.epoch, result)])
+        if report.lost:
+            raise InvalidTask(task.id, runner_id, task.epoch)
+        self.hint_created()  # a slot is free
+
+    def heartbeat(self, task: AsyncTask) -> None:
+        """Tell the scheduler that a task's execution is alive.
+
+        For runners of your own; `TaskRunner` holds a lease instead. Demands RUNNING, this runner
+        and an epoch not above the caller's. Raises InvalidTask if the task was reassigned, has
+        ended, or shall be canceled: stop executing it at once.
+        """
+        runner, epoch = task.runner, task.epoch
+        report = self.storage.heartbeat_many(runner, [TaskEpoch(task.id, epoch)])
+        if report.lost:
+            raise InvalidTask(task.id, runner, epoch)
+        self.heartbeats.beat_tasks([TaskBeat(task.id, runner, epoch)], self._heartbeat_timeout)
+        if report.canceled:
+            raise InvalidTask(task.id, runner, epoch, "a cancellation was requested")
+
+    # -- reading and steering --------------------------------------------------------------------
+
+    def query_task(self, *conditions: Condition) -> list[AsyncTask]:
+        """Return the tasks that satisfy all conditions, by ascending task id unless asked."""
+        return self.storage.query(*conditions)
+
+    def get(self, task_id: int) -> AsyncTask:
+        """Return one task; raises TaskNotFound."""
+        found = self.storage.query(where.task_id == task_id)
+        if not found:
+            raise TaskNotFound(task_id)
+        return found[0]
+
+    def attempts(self, task_id: int) -> list[Attempt]:
+        """Return the history of a task's allocations that did not end in success."""
+        return self.storage.attempts(task_id)
+
+    def cancel(self, *task_ids: int) -> CancelReport:
+        """Cancel tasks: waiting ones end at once, running ones are asked (P9).
+
+        A running executor sees it through its context; whatever it does then, the task ends as
+        CANCELED. Idempotent; tasks that have ended are reported as ignored.
+        """
+        report = self.storage.cancel_many(task_ids)
+        by_runner: dict[str, list[int]] = {}
+        for task_id, runner_id in report.requested:
+            by_runner.setdefault(runner_id, []).append(task_id)
+        for runner_id, ids in by_runner.items():
+            self.hint_revoked(runner_id, ids)
+        return report
+
+    def requeue(self, *task_ids: int) -> tuple[int, ...]:
+        """Run FAILED and CANCELED tasks again, history and epoch kept; return which were."""
+        requeued = self.storage.requeue_many(task_ids)
+        if requeued:
+            self.hint_created()
+        return requeued
+
+    # -- cron ------------------------------------------------------------------------------------
+
+    def create_cron_task(
+        self, metadata: TaskMetadata, cron_expr: str, timezone: str = "UTC"
+    ) -> bool:
+        """Create a task periodically; ``cron_expr`` has five fields, or six with seconds first.
+
+        Idempotent by ``metadata.id``; returns whether it was new. Firing n creates the task
+        ``"<metadata.id>:<n>"``. Raises InvalidCron, InvalidArgument, PayloadTooLarge.
+        """
+        size = len(metadata.context)
+        if size > self.max_payload_bytes:
+            raise PayloadTooLarge(f"context of cron {metadata.id!r}", size, self.max_payload_bytes)
+        added = self._cron.add(metadata, cron_expr, timezone)
+        if added:
+            self.hint_cron()
+        return added
+
+    def query_cron_task(self) -> list[CronTask]:
+        """Return all cron tasks, by metadata id."""
+        return self.storage.query_cron_task()
+
+    def delete_cron_task(self, metadata_id: str) -> bool:
+        """Delete a cron task; tasks it has made stay. False if there is none."""
+        return self.storage.delete_cron_task(metadata_id)
+
+    def trigger_due_cron(self) -> float | None:
+        """Trigger every due cron task once; return seconds until the next is due, None = none.
+
+        Any number of schedulers may call it at the same time: each firing happens once (P12).
+        """
+        return self._cron.run_once()
+
+    def start_schedule_cron_task(self) -> None:
+        """Trigger cron tasks from a thread of this process until stopped. Idempotent."""
+        self._cron.start(self.notifier, self.keys.cron)
+
+    def stop_schedule_cron_task(self) -> None:
+        """Stop that thread. Idempotent."""
+        self._cron.stop()
+
+    # -- hints (after commit) ----------------------------------------------------------------------
+
+    def hint_created(self) -> None:
+        """Say that there is something to allocate, or room for it. Merged, returns at once."""
+        self._sender.send(self.keys.created)
+
+    def hint_cron(self) -> None:
+        """Say that cron definitions changed."""
+        self._sender.send(self.keys.cron)
+
+    def hint_allocated(self, runner_id: str, generation: int, tasks: Sequence[AsyncTask]) -> None:
+        """Carry rows just allocated to a runner; ``tasks`` are as stored after the allocation."""
+        channel = self.keys.allocated(runner_id)
+        sent_at = self.database_clock.now_ms()
+        self.notifier.publish_many(
+            [
+                (channel, payload)
+                for payload in encode_allocated(
+                    runner_id, generation, tasks, sent_at, self.hint_key
+                )
+            ]
+        )
+
+    def hint_revoked(
+        self, runner_id: str, task_ids: Sequence[int] = (), give_back: int = 0
+    ) -> None:
+        """Ask a runner to look at tasks now, or to give back that many it has not started."""
+        payload = encode_revoked(task_ids, give_back, self.hint_key)
+        self.notifier.publish(self.keys.revoked(runner_id), payload)
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Stop cron, send hints that wait, close storage, notifier and heartbeats. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        self.stop_schedule_cron_task()
+        self._sender.close()
+        self.notifier.close()
+        self.heartbeats.close()
+        self.storage.close()
+
+    def __enter__(self) -> Self:
+        """Return the service itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Close the service."""
+        self.close()
