@@ -1,5 +1,189 @@
-"""Durable tasks on MySQL, SQLite or memory, with Redis for hints."""
+"""Durable tasks on MySQL, SQLite or memory, with Redis for hints.
+
+Everything public is named here and loaded when it is first used (PEP 562), so that importing one
+part never costs the import of all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from mqtasks._version import __version__
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from mqtasks.app import MQTasks, Task, TaskHandle
+    from mqtasks.conditions import Condition, Op, where
+    from mqtasks.debug import debug_ctl_task_framework
+    from mqtasks.errors import (
+        ConfigError,
+        InvalidArgument,
+        InvalidCondition,
+        InvalidCron,
+        InvalidTask,
+        MQTasksError,
+        NotLeader,
+        PayloadError,
+        PayloadTooLarge,
+        ResultTimeout,
+        RunnerConflict,
+        SchemaMismatch,
+        StorageConflict,
+        StorageError,
+        StorageUnavailable,
+        TaskCanceled,
+        TaskFailed,
+        TaskNotFound,
+        UnknownExecutor,
+    )
+    from mqtasks.holder import CreateTaskService, TaskServiceHolder
+    from mqtasks.model import (
+        AsyncTask,
+        Attempt,
+        AttemptOutcome,
+        CronTask,
+        ExecuteResult,
+        NewTask,
+        ResultCode,
+        TaskMetadata,
+        TaskOptions,
+        TaskStatus,
+    )
+    from mqtasks.scheduler import Scheduler, SchedulerOptions
+    from mqtasks.service import TaskService
+    from mqtasks.storage import (
+        FixedTaskStorageFactory,
+        MemoryTaskStorage,
+        MySQLTaskStorage,
+        MySQLTaskStorageFactory,
+        SQLiteTaskStorage,
+        TaskStorage,
+        TaskStorageFactory,
+        storage_from_url,
+    )
+    from mqtasks.worker import RunnerOptions, TaskContext, TaskRunner
+
+_HOMES = {
+    "mqtasks.app": ("MQTasks", "Task", "TaskHandle"),
+    "mqtasks.conditions": ("Condition", "Op", "where"),
+    "mqtasks.debug": ("debug_ctl_task_framework",),
+    "mqtasks.errors": (
+        "ConfigError",
+        "InvalidArgument",
+        "InvalidCondition",
+        "InvalidCron",
+        "InvalidTask",
+        "MQTasksError",
+        "NotLeader",
+        "PayloadError",
+        "PayloadTooLarge",
+        "ResultTimeout",
+        "RunnerConflict",
+        "SchemaMismatch",
+        "StorageConflict",
+        "StorageError",
+        "StorageUnavailable",
+        "TaskCanceled",
+        "TaskFailed",
+        "TaskNotFound",
+        "UnknownExecutor",
+    ),
+    "mqtasks.holder": ("CreateTaskService", "TaskServiceHolder"),
+    "mqtasks.model": (
+        "AsyncTask",
+        "Attempt",
+        "AttemptOutcome",
+        "CronTask",
+        "ExecuteResult",
+        "NewTask",
+        "ResultCode",
+        "TaskMetadata",
+        "TaskOptions",
+        "TaskStatus",
+    ),
+    "mqtasks.scheduler": ("Scheduler", "SchedulerOptions"),
+    "mqtasks.service": ("TaskService",),
+    "mqtasks.storage": (
+        "FixedTaskStorageFactory",
+        "MemoryTaskStorage",
+        "MySQLTaskStorage",
+        "MySQLTaskStorageFactory",
+        "SQLiteTaskStorage",
+        "TaskStorage",
+        "TaskStorageFactory",
+        "storage_from_url",
+    ),
+    "mqtasks.worker": ("RunnerOptions", "TaskContext", "TaskRunner"),
+}
+_HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AsyncTask",
+    "Attempt",
+    "AttemptOutcome",
+    "Condition",
+    "ConfigError",
+    "CreateTaskService",
+    "CronTask",
+    "ExecuteResult",
+    "FixedTaskStorageFactory",
+    "InvalidArgument",
+    "InvalidCondition",
+    "InvalidCron",
+    "InvalidTask",
+    "MQTasks",
+    "MQTasksError",
+    "MemoryTaskStorage",
+    "MySQLTaskStorage",
+    "MySQLTaskStorageFactory",
+    "NewTask",
+    "NotLeader",
+    "Op",
+    "PayloadError",
+    "PayloadTooLarge",
+    "ResultCode",
+    "ResultTimeout",
+    "RunnerConflict",
+    "RunnerOptions",
+    "SQLiteTaskStorage",
+    "Scheduler",
+    "SchedulerOptions",
+    "SchemaMismatch",
+    "StorageConflict",
+    "StorageError",
+    "StorageUnavailable",
+    "Task",
+    "TaskCanceled",
+    "TaskContext",
+    "TaskFailed",
+    "TaskHandle",
+    "TaskMetadata",
+    "TaskNotFound",
+    "TaskOptions",
+    "TaskRunner",
+    "TaskService",
+    "TaskServiceHolder",
+    "TaskStatus",
+    "TaskStorage",
+    "TaskStorageFactory",
+    "UnknownExecutor",
+    "__version__",
+    "debug_ctl_task_framework",
+    "storage_from_url",
+    "where",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from its home on first use."""
+    home = _HOME_OF.get(name)
+    if home is None:
+        msg = f"module 'mqtasks' has no attribute {name!r}"
+        raise AttributeError(msg)
+    value = getattr(importlib.import_module(home), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
