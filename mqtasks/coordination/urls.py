@@ -1,0 +1,125 @@
+"""Coordination URLs: what they may look like, and how they are shown without their passwords."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, Literal
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import msgspec
+
+from mqtasks.errors import ConfigError
+
+Kind = Literal["single", "sentinel", "cluster"]
+
+DEFAULT_PORT: Final = 6379
+DEFAULT_SENTINEL_PORT: Final = 26379
+_MASK: Final = "***"
+
+_SCHEMES: Final[dict[str, tuple[Kind, str]]] = {
+    "redis": ("single", "redis"),
+    "rediss": ("single", "rediss"),
+    "unix": ("single", "unix"),
+    "redis+sentinel": ("sentinel", "redis"),
+    "rediss+sentinel": ("sentinel", "rediss"),
+    "redis+cluster": ("cluster", "redis"),
+    "rediss+cluster": ("cluster", "rediss"),
+}
+_FORMS: Final = (
+    "redis://[user:password@]host:6379/0, rediss:// for TLS, unix:///path/to/socket,"
+    " redis+sentinel://host:26379,host:26379/service/0 or redis+cluster://host:6379,host:6379"
+    " (valkey in place of redis works, too)"
+)
+# Both match too much rather than too little: a password with a stray "/" or "#" must not show.
+_USERINFO = re.compile(r"(://)(.*)@", re.DOTALL)
+_SECRET_OPTION = re.compile(r"([?&][^=&]*password=)([^&]*)", re.IGNORECASE)
+
+
+class RedisAddress(msgspec.Struct, frozen=True):
+    """A parsed coordination URL. Its repr and `shown` hide every password."""
+
+    kind: Kind
+    client_url: str
+    """What redis-py parses: credentials, database and options; the host only if ``single``."""
+    hosts: tuple[tuple[str, int], ...]
+    """Sentinels, or start nodes of a cluster; empty if ``single``."""
+    service: str
+    """Name of the primary that the sentinels watch."""
+    shown: str
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.client_url.startswith("rediss://")
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Passwords of the URL, raw and decoded, for `scrub`."""
+        parts = urlsplit(self.client_url)
+        raw = parts.netloc.rpartition("@")[0].partition(":")[2]
+        options = [v for k, v in parse_qsl(parts.query) if "password" in k.lower()]
+        return tuple(filter(None, {raw, unquote(raw), *options}))
+
+    def scrub(self, text: str) -> str:
+        """Return ``text`` without the passwords of this URL."""
+        for secret in self.secrets:
+            text = text.replace(secret, _MASK)
+        return text
+
+    def __repr__(self) -> str:
+        return f"RedisAddress({self.shown!r})"
+
+
+def mask_url(url: str) -> str:
+    """Return ``url`` with the password of its user and of its options replaced by ``***``."""
+
+    def user(match: re.Match[str]) -> str:
+        name, colon, _password = match[2].partition(":")
+        return f"{match[1]}{name}{f':{_MASK}' if colon else ''}@"
+
+    return _USERINFO.sub(user, _SECRET_OPTION.sub(rf"\g<1>{_MASK}", url))
+
+
+def parse_redis_url(url: str) -> RedisAddress:
+    """Parse a coordination URL.
+
+    Raises ConfigError, with the password masked and the accepted forms listed, for an unknown
+    scheme, a missing or malformed host, or a missing sentinel service.
+    """
+    shown = mask_url(url)
+    scheme, separator, rest = url.partition("://")
+    kind, base = _SCHEMES.get(scheme.lower().replace("valkey", "redis", 1), ("single", ""))
+    if not separator or not base:
+        raise ConfigError(f"redis URL {shown!r} has no known scheme: use {_FORMS}")
+    if kind == "single":
+        return RedisAddress(kind, f"{base}://{rest}", (), "", shown)
+    authority, _, tail = rest.partition("/")
+    if "?" in authority:
+        authority, _, query = authority.partition("?")
+        tail = f"?{query}"
+    userinfo, at, listed = authority.rpartition("@")
+    default_port = DEFAULT_SENTINEL_PORT if kind == "sentinel" else DEFAULT_PORT
+    hosts = tuple(_host(item, default_port, shown) for item in listed.split(","))
+    service = ""
+    if kind == "sentinel":
+        path, question, query = tail.partition("?")
+        service, _, database = path.partition("/")
+        tail = f"{database}{question}{query}"
+        if not service:
+            raise ConfigError(
+                f"redis URL {shown!r} names no service: append the name that the sentinels watch,"
+                " as in redis+sentinel://host:26379/mymaster"
+            )
+    client_url = f"{base}://{userinfo}{at}cluster/{tail}"
+    return RedisAddress(kind, client_url, hosts, unquote(service), shown)
+
+
+def _host(item: str, default_port: int, shown: str) -> tuple[str, int]:
+    try:
+        parts = urlsplit(f"//{item}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host:
+        raise ConfigError(f"redis URL {shown!r}: {item!r} is not host:port: use {_FORMS}")
+    return unquote(host), port or default_port
