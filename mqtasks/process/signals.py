@@ -1,0 +1,152 @@
+"""How a process is told to stop: three stages, one signal each, and a stack dump on request."""
+
+from __future__ import annotations
+
+import faulthandler
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterable
+from enum import IntEnum
+from queue import SimpleQueue
+from types import FrameType
+from typing import Final, Self
+
+_log = logging.getLogger("mqtasks.process")
+
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+
+
+class Stage(IntEnum):
+    """How urgently the process was told to stop."""
+
+    RUNNING = 0
+    GRACEFUL = 1
+    """Take nothing new, hand back what waits, let what runs finish in its time."""
+    HURRY = 2
+    """Cancel what runs, release it, and go."""
+    KILL = 3
+    """Go at once; what is still held is rescued by the scheduler."""
+
+
+_SAYS: Final = {
+    Stage.GRACEFUL: "stops; running tasks may finish. Again to cancel them",
+    Stage.HURRY: "stops now; running tasks are canceled. Again to exit at once",
+    Stage.KILL: "exits at once; the tasks it holds are rescued when its lease lapses",
+}
+
+
+class StopStages:
+    """Turns the first, second and third stop signal into a call of one of three callbacks.
+
+    Each callback runs once, in a thread of its own, so that a graceful stop which takes its time
+    (or hangs) does not hold up the next signal. Inside the signal handler itself nothing happens
+    but a note in a queue, which is safe whatever was interrupted. After the third stage signals
+    are ignored.
+
+    A context manager; `install` and `restore` do the same. `advance` does what a signal does.
+
+    Args:
+        graceful: First signal.
+        hurry: Second signal.
+        kill: Third signal; expected not to return (``os._exit``).
+        name: What stops, for the log lines.
+        logger: Where they go; ``mqtasks.process`` by default.
+    """
+
+    def __init__(
+        self,
+        graceful: Callable[[], object],
+        hurry: Callable[[], object],
+        kill: Callable[[], object],
+        *,
+        name: str = "worker",
+        logger: logging.Logger | None = None,
+    ) -> None:
+        self._callbacks = {Stage.GRACEFUL: graceful, Stage.HURRY: hurry, Stage.KILL: kill}
+        self._reached = {stage: threading.Event() for stage in self._callbacks}
+        self._name = name
+        self._log = logger or _log
+        self._inbox: SimpleQueue[str | None] = SimpleQueue()
+        self._stage = Stage.RUNNING
+        self._previous: dict[signal.Signals, signal._HANDLER] = {}
+        self._dispatcher: threading.Thread | None = None
+
+    @property
+    def stage(self) -> Stage:
+        """The stage reached so far."""
+        return self._stage
+
+    def install(self, signals: Iterable[signal.Signals] = STOP_SIGNALS) -> None:
+        """Handle ``signals``; does nothing if they are handled already.
+
+        Raises ValueError outside the main thread, where Python takes no signal handlers.
+        """
+        for number in signals:
+            if number not in self._previous:
+                self._previous[number] = signal.signal(number, self._on_signal)
+        if self._dispatcher is None:
+            self._dispatcher = threading.Thread(
+                target=self._dispatch, name=f"mqtasks-{self._name}-signals", daemon=True
+            )
+            self._dispatcher.start()
+
+    def restore(self) -> None:
+        """Put the previous signal handlers back. Main thread only; may be called twice."""
+        while self._previous:
+            number, handler = self._previous.popitem()
+            signal.signal(number, handler)
+        if self._dispatcher is not None:
+            self._inbox.put(None)
+            self._dispatcher.join()
+            self._dispatcher = None
+
+    def __enter__(self) -> Self:
+        self.install()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.restore()
+
+    def advance(self, reason: str = "asked to stop") -> None:
+        """Go one stage further, as a signal would. From any thread; takes effect once installed."""
+        self._inbox.put(reason)
+
+    def wait(self, stage: Stage = Stage.GRACEFUL, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds (None: for ever) for ``stage``; return if it is reached.
+
+        The main thread handles signals meanwhile.
+        """
+        return stage is Stage.RUNNING or self._reached[stage].wait(timeout)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        self._inbox.put(signal.Signals(number).name)
+
+    def _dispatch(self) -> None:
+        while (reason := self._inbox.get()) is not None:
+            if self._stage is Stage.KILL:
+                continue
+            stage = Stage(self._stage + 1)
+            self._log.warning("%s (%s) %s", self._name, reason, _SAYS[stage])
+            threading.Thread(
+                target=self._call, args=(stage,), name=f"mqtasks-{self._name}-stop", daemon=True
+            ).start()
+            self._stage = stage
+            self._reached[stage].set()
+
+    def _call(self, stage: Stage) -> None:
+        try:
+            self._callbacks[stage]()
+        except Exception:  # noqa: BLE001 - logged; the process must still come to its end
+            self._log.exception("%s: stop stage %s failed", self._name, stage.name)
+
+
+def dump_stacks_on_signal() -> bool:
+    """Make SIGUSR1 print the stack of every thread to stderr, whatever the process is doing.
+
+    Returns False where the system has no such signal. May be called twice.
+    """
+    if not hasattr(signal, "SIGUSR1"):
+        return False
+    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    return True
