@@ -5,15 +5,16 @@ for hours: storage decides, and every loop polls. So no method below ever makes 
 because Redis did, with two exceptions for monitoring (`Heartbeats.runner_details` and
 `Heartbeats.stats`), which raise CoordinationUnavailable because they have nothing else to say.
 
-All durations are seconds. Every object is safe to use from many threads. None survives a fork:
-build a new one in the child.
+All durations are seconds. Every object is safe to use from many threads. After a fork the child may
+go on publishing and subscribing; what was subscribed before is received there from its first new
+subscription on.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -230,7 +231,7 @@ class Heartbeats(ABC):
     def close(self) -> None:
         """Let go of the server. Afterwards every method acts as if it were away.
 
-        May be called twice.
+        May be called twice. What notifier and heartbeats share is freed by the last of them.
         """
 
 
@@ -241,15 +242,11 @@ class Coordination:
     notifier: Notifier
     heartbeats: Heartbeats
     namespace: str
-    on_close: Callable[[], None] | None = field(default=None, repr=False)
-    """Closes what both share, after them."""
 
     def close(self) -> None:
         """Close both ports and join their threads. May be called twice."""
         self.notifier.close()
         self.heartbeats.close()
-        if self.on_close is not None:
-            self.on_close()
 
     def __enter__(self) -> Self:
         return self

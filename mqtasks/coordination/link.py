@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
@@ -48,7 +49,8 @@ class RedisLink:
     ) -> None:
         self._source = source
         self._scrub = scrub
-        self._closed = False
+        self._users: set[object] = set()
+        self._lock = threading.Lock()
         self.keys: Final = keys
         self.server: Final = server
         self.breaker: Final = CircuitBreaker(server, self._probe, source.is_outage, self.describe)
@@ -78,11 +80,18 @@ class RedisLink:
         text = " ".join(self._scrub(f"{type(error).__name__}: {error}").split())
         return text if len(text) <= _LONGEST_ERROR else f"{text[:_LONGEST_ERROR]}..."
 
-    def close(self) -> None:
-        """Stop probing and disconnect. May be called twice."""
-        self.breaker.close()
-        if not self._closed:
-            self._closed = True
+    def join(self, user: object) -> None:
+        """Count in a user of the link."""
+        with self._lock:
+            self._users.add(user)
+
+    def leave(self, user: object) -> None:
+        """Count out a user; when it was the last, stop probing and disconnect. Idempotent."""
+        with self._lock:
+            last = self._users == {user}
+            self._users.discard(user)
+        if last:
+            self.breaker.close()
             self._source.close()
 
     def _probe(self) -> None:

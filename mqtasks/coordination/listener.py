@@ -110,7 +110,7 @@ class Listener:
         """Return whether the server has confirmed all of ``channels`` on the present connection."""
         with self._cond:
             return (
-                self._pubsub is not None
+                self._connection is not None
                 and not self._closing.is_set()
                 and self._keep_alive in self._subscribed
                 and channels <= self._subscribed
@@ -143,18 +143,26 @@ class Listener:
             self._closing.set()
             self._cond.notify_all()
             thread = self._thread
-            if self._pubsub is not None:
-                self._send(lambda pubsub: pubsub.ping())  # the answer wakes the reader
+            self._send(lambda pubsub: pubsub.ping())  # the answer wakes the reader
         self.table.clear()
         if thread is not None and thread is not threading.current_thread():
             thread.join(_JOIN_TIMEOUT)
 
+    @property
+    def _connection(self) -> PubSub | None:
+        """The present connection; None also if a fork has left its thread in the parent."""
+        thread = self._thread
+        return self._pubsub if thread is not None and thread.is_alive() else None
+
     def _ensure_thread(self) -> None:
-        if self._thread is None:
-            self._thread = threading.Thread(
-                target=self._run, name="mqtasks-redis-listener", daemon=True
-            )
-            self._thread.start()
+        if self._thread is not None:
+            if self._thread.is_alive():
+                return
+            self._pubsub, self._down_since = None, None  # both are the parent's
+        self._thread = threading.Thread(
+            target=self._run, name="mqtasks-redis-listener", daemon=True
+        )
+        self._thread.start()
 
     def _run(self) -> None:
         delay = _FIRST_DELAY
@@ -239,7 +247,7 @@ class Listener:
 
     def _send_changes(self) -> None:
         """Subscribe and unsubscribe until the server's view equals the table's. Needs the lock."""
-        if self._pubsub is None:
+        if self._connection is None:
             return
         wanted = self.table.channels | {self._keep_alive}
         more = wanted - self._subscribed
@@ -254,10 +262,11 @@ class Listener:
 
     def _send(self, command: Callable[[PubSub], object]) -> None:
         """Send on the present connection; give it up if that fails. Needs the lock."""
-        if self._pubsub is None:
+        pubsub = self._connection
+        if pubsub is None:
             return
         try:
-            command(self._pubsub)
+            command(pubsub)
         except Exception as error:  # noqa: BLE001 - the listener will see it, too
             _log.debug("redis %s: sending failed: %s", self._server, self._describe(error))
             self._pubsub = None

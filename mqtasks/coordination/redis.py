@@ -68,12 +68,11 @@ def redis_coordination(url: str, namespace: str, clock: Clock | None = None) -> 
 
 
 def coordination_over(link: RedisLink, clock: Clock | None = None) -> Coordination:
-    """Build the pair over a link, which is closed with it."""
+    """Build the pair over a link, which is closed with the last of them."""
     return Coordination(
         RedisNotifier(link),
         RedisHeartbeats(link, clock or SystemClock()),
         link.keys.namespace,
-        link.close,
     )
 
 

@@ -20,6 +20,7 @@ class RedisNotifier(Notifier):
 
     def __init__(self, link: RedisLink) -> None:
         self._link = link
+        link.join(self)
         self._closed = False
         self._sent = Counter()
         self._failed = Counter()
@@ -78,6 +79,7 @@ class RedisNotifier(Notifier):
         """End all subscriptions and join the listener."""
         self._closed = True
         self._listener.close()
+        self._link.leave(self)
 
     def _send(self, count: int, command: Callable[[Any], object]) -> bool:
         if not self._closed:
