@@ -1,0 +1,141 @@
+"""Cron triggering: each firing once, whoever triggers (P12)."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from mqtasks.clock import ManualClock
+from mqtasks.conditions import where
+from mqtasks.errors import InvalidCron
+from mqtasks.model import TaskMetadata
+from mqtasks.service import TaskService
+from mqtasks.service.cron_trigger import CATCH_UP_MS
+from mqtasks.storage.memory import MemoryTaskStorage
+
+EVERY_SECOND = "* * * * * *"
+
+
+def firings(service: TaskService) -> list[str]:
+    return [task.metadata.id for task in service.query_task(where.parent_task_id == "tick")]
+
+
+def test_p12_each_second_fires_once_with_two_schedulers(clock: ManualClock) -> None:
+    storage = MemoryTaskStorage(clock)
+    services = [TaskService(storage, clock=clock) for _ in range(2)]
+    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+
+    for _ in range(30):
+        clock.advance(1)
+        for service in services:
+            service.trigger_due_cron()
+
+    assert firings(services[0]) == [f"tick:{n}" for n in range(1, 31)]
+
+
+def test_p12_schedulers_that_race_fire_each_time_once(clock: ManualClock) -> None:
+    storage = MemoryTaskStorage(clock)
+    services = [TaskService(storage, clock=clock) for _ in range(4)]
+    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    clock.advance(40)
+    barrier = threading.Barrier(len(services))
+
+    def trigger(service: TaskService) -> None:
+        barrier.wait()
+        service.trigger_due_cron()
+
+    threads = [threading.Thread(target=trigger, args=(service,)) for service in services]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(firings(services[0])) == sorted(f"tick:{n}" for n in range(1, 41))
+
+
+def test_the_fire_time_is_the_due_time_of_the_task(
+    service: TaskService, clock: ManualClock
+) -> None:
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    clock.advance(3)
+    service.trigger_due_cron()
+
+    run_at = [task.run_at for task in service.query_task(where.parent_task_id == "tick")]
+
+    assert [later - earlier for earlier, later in zip(run_at, run_at[1:], strict=False)] == [
+        1000,
+        1000,
+    ]
+
+
+def test_an_old_gap_collapses_into_one_firing(service: TaskService, clock: ManualClock) -> None:
+    service.create_cron_task(TaskMetadata("tick", 1), "0 0 * * * *")  # every hour
+    clock.advance(10 * 3600)
+
+    service.trigger_due_cron()
+
+    assert firings(service) == ["tick:1"]
+
+
+def test_a_long_gap_of_seconds_makes_up_for_the_window_only(
+    service: TaskService, clock: ManualClock
+) -> None:
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    clock.advance(3600)
+
+    service.trigger_due_cron()
+
+    assert len(firings(service)) == CATCH_UP_MS // 1000
+
+
+def test_run_once_says_when_the_next_is_due(service: TaskService, clock: ManualClock) -> None:
+    assert service.trigger_due_cron() is None
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    clock.advance(1)
+
+    wait = service.trigger_due_cron()
+
+    assert wait is not None
+    assert 0 < wait <= 1
+
+
+def test_creating_twice_creates_once_and_bad_expressions_nothing(service: TaskService) -> None:
+    assert service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND) is True
+    assert service.create_cron_task(TaskMetadata("tick", 2), "@hourly") is False
+    with pytest.raises(InvalidCron):
+        service.create_cron_task(TaskMetadata("bad", 1), "61 * * * *")
+    with pytest.raises(InvalidCron):
+        service.create_cron_task(TaskMetadata("bad", 1), "@daily", "Mars/Olympus")
+
+    assert [cron.metadata.executor for cron in service.query_cron_task()] == [1]
+
+
+def test_p12_a_deleted_cron_that_returns_goes_on_counting(
+    service: TaskService, clock: ManualClock
+) -> None:
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    clock.advance(2)
+    service.trigger_due_cron()
+    assert service.delete_cron_task("tick")
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    clock.advance(2)
+    service.trigger_due_cron()
+
+    assert firings(service) == [f"tick:{n}" for n in range(1, 5)]
+
+
+def test_the_thread_triggers_until_stopped() -> None:
+    service = TaskService(MemoryTaskStorage())
+    heard = threading.Event()
+    service.start_schedule_cron_task()
+    service.start_schedule_cron_task()
+    service.notifier.subscribe([service.keys.created], lambda *_: heard.set())
+
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+
+    assert heard.wait(10)
+    service.stop_schedule_cron_task()
+    service.stop_schedule_cron_task()
+    assert firings(service)
+    service.close()
