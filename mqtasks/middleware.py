@@ -8,25 +8,16 @@ or plain ones that hand the awaitable of ``call_next`` on.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, TypeAlias, TypeVar
 
 from mqtasks.errors import ConfigError
+from mqtasks.payload import is_async
 
 C = TypeVar("C")
 CallNext: TypeAlias = Callable[[C], Any]
 Middleware: TypeAlias = Callable[[CallNext[C], C], Any]
-
-
-def is_async(call: object) -> bool:
-    """Return whether calling ``call`` gives a coroutine: also for partials and objects."""
-    while isinstance(call, partial):
-        call = call.func
-    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
-        getattr(call, "__call__", None)  # noqa: B004 - its kind is asked, not its existence
-    )
 
 
 def compose(middlewares: Iterable[Middleware[C]], call: CallNext[C]) -> CallNext[C]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 
 import pytest
 
 from mqtasks.errors import ConfigError
-from mqtasks.middleware import compose, is_async
+from mqtasks.middleware import compose
 
 
 def test_without_middleware_the_call_itself_is_returned():
@@ -100,18 +99,3 @@ def test_async_middleware_around_a_plain_call_is_refused():
 
     with pytest.raises(ConfigError, match=r"tracing is async.*async def"):
         compose([tracing], lambda context: context)
-
-
-def test_kind_is_seen_through_partials_and_objects():
-    async def coroutine(a, b):
-        return a
-
-    class Callable:
-        async def __call__(self, context):
-            return context
-
-    assert is_async(coroutine)
-    assert is_async(partial(partial(coroutine, 1), 2))
-    assert is_async(Callable())
-    assert not is_async(len)
-    assert not is_async(partial(len))

@@ -1,0 +1,143 @@
+"""Which function runs the tasks of which executor code."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+from mqtasks.errors import ConfigError, UnknownExecutor
+from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_code, executor_value
+from mqtasks.payload import CallSignature, is_async
+
+Convention: TypeAlias = Literal["raw", "call"]
+Isolation: TypeAlias = Literal["thread", "async"]
+
+
+@dataclass(frozen=True, slots=True)
+class TaskDefinition:
+    """One executor: a function, how it is called, and the options its tasks have by default.
+
+    Make it with `raw` or `call`. Raises InvalidArgument for a bad code or option, ConfigError for
+    something that cannot be called and for generators, which would return without having run.
+    """
+
+    code: str
+    """Stored form of the executor code; see `mqtasks.model.executor_code`."""
+    function: Callable[..., Any]
+    convention: Convention
+    """``raw``: called with (TaskContext, AsyncTask), as in the reference. ``call``: called with the
+    arguments of the payload."""
+    options: TaskOptions = DEFAULT_OPTIONS
+    signature: CallSignature | None = None
+    """What it may be called with; None for ``raw``."""
+    isolation: Isolation = "thread"
+    """``async`` for coroutine functions, which share an event loop; ``thread`` for all others."""
+
+    @classmethod
+    def raw(
+        cls,
+        code: int | str,
+        executor: Callable[[Any, Any], Any],
+        options: TaskOptions = DEFAULT_OPTIONS,
+    ) -> TaskDefinition:
+        """Define an executor in the reference's form: ``executor(context, task)``."""
+        checked = _checked(code, executor)
+        try:
+            inspect.signature(executor).bind(None, None)
+        except TypeError as error:
+            raise ConfigError(
+                f"executor {code!r}: {executor!r} must take (context, task): {error}"
+            ) from error
+        except ValueError:
+            pass  # a builtin that does not tell its parameters
+        return cls(*checked, "raw", _valid(options), None, _isolation_of(executor))
+
+    @classmethod
+    def call(
+        cls,
+        code: int | str,
+        function: Callable[..., Any],
+        options: TaskOptions = DEFAULT_OPTIONS,
+    ) -> TaskDefinition:
+        """Define a plain function whose arguments come from the payload.
+
+        Raises PayloadError for an annotation no stored argument can be converted to.
+        """
+        checked = _checked(code, function)
+        signature = CallSignature.for_function(function)
+        return cls(*checked, "call", _valid(options), signature, _isolation_of(function))
+
+    @property
+    def executor(self) -> int | str:
+        """The executor code as it was given: an int or a name."""
+        return executor_value(self.code)
+
+
+class TaskRegistry:
+    """The executors of one process, by code. All methods may be called from any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._definitions: dict[int | str, TaskDefinition] = {}
+        self._codes: tuple[str, ...] = ()
+
+    def register(self, definition: TaskDefinition) -> bool:
+        """Add an executor; return False, and change nothing, if its code has one already."""
+        with self._lock:
+            if definition.executor in self._definitions:
+                return False
+            self._definitions[definition.executor] = definition
+            self._codes = tuple(sorted((*self._codes, definition.code)))
+            return True
+
+    def get(self, code: int | str) -> TaskDefinition | None:
+        """Return the executor of ``code``, an int, a name or a stored form; None if unknown."""
+        found = self._definitions.get(code)
+        if found is None and isinstance(code, str):
+            found = self._definitions.get(executor_value(code))
+        return found
+
+    def require(self, code: int | str) -> TaskDefinition:
+        """Return the executor of ``code``. Raises UnknownExecutor, which names the known ones."""
+        found = self.get(code)
+        if found is None:
+            raise UnknownExecutor(code, tuple(executor_value(known) for known in self._codes))
+        return found
+
+    def codes(self) -> tuple[str, ...]:
+        """Return the stored forms of all codes, sorted: what a runner announces."""
+        return self._codes
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    def __iter__(self) -> Iterator[TaskDefinition]:
+        """Yield the definitions in the order of their codes."""
+        return iter([self.require(code) for code in self._codes])
+
+    def __contains__(self, code: int | str) -> bool:
+        return self.get(code) is not None
+
+
+def _checked(code: int | str, function: Callable[..., Any]) -> tuple[str, Callable[..., Any]]:
+    stored = executor_code(code)
+    if not callable(function):
+        raise ConfigError(f"executor {code!r}: {function!r} cannot be called; pass a function")
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        raise ConfigError(
+            f"executor {code!r}: {function!r} is a generator, whose body would never run; return"
+            " a value instead of yielding"
+        )
+    return stored, function
+
+
+def _valid(options: TaskOptions) -> TaskOptions:
+    options.validate()
+    return options
+
+
+def _isolation_of(function: Callable[..., Any]) -> Isolation:
+    return "async" if is_async(function) else "thread"
