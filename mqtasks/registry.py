@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import inspect
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from mqtasks.errors import ConfigError, UnknownExecutor
 from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_code, executor_value
-from mqtasks.payload import CallSignature, is_async
+from mqtasks.payload import CallSignature, PayloadCodec, is_async
 
 Convention: TypeAlias = Literal["raw", "call"]
 Isolation: TypeAlias = Literal["thread", "async"]
+
+DEFAULT_CODEC: Final = PayloadCodec(sys.maxsize)
+PICKLE_CODEC: Final = PayloadCodec(sys.maxsize, allow_pickle=True)
+"""Their size is bounded by the task service, whose limit is a setting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +40,8 @@ class TaskDefinition:
     """What it may be called with; None for ``raw``."""
     isolation: Isolation = "thread"
     """``async`` for coroutine functions, which share an event loop; ``thread`` for all others."""
+    codec: PayloadCodec = DEFAULT_CODEC
+    """Reads its arguments and writes its results; the task service bounds their size."""
 
     @classmethod
     def raw(
@@ -61,6 +68,7 @@ class TaskDefinition:
         code: int | str,
         function: Callable[..., Any],
         options: TaskOptions = DEFAULT_OPTIONS,
+        codec: PayloadCodec = DEFAULT_CODEC,
     ) -> TaskDefinition:
         """Define a plain function whose arguments come from the payload.
 
@@ -68,7 +76,7 @@ class TaskDefinition:
         """
         checked = _checked(code, function)
         signature = CallSignature.for_function(function)
-        return cls(*checked, "call", _valid(options), signature, _isolation_of(function))
+        return cls(*checked, "call", _valid(options), signature, _isolation_of(function), codec)
 
     @property
     def executor(self) -> int | str:

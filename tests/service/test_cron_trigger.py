@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 
 import pytest
@@ -63,10 +64,9 @@ def test_the_fire_time_is_the_due_time_of_the_task(
 
     run_at = [task.run_at for task in service.query_task(where.parent_task_id == "tick")]
 
-    assert [later - earlier for earlier, later in zip(run_at, run_at[1:], strict=False)] == [
-        1000,
-        1000,
-    ]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(run_at)]
+
+    assert gaps == [1000, 1000]
 
 
 def test_an_old_gap_collapses_into_one_firing(service: TaskService, clock: ManualClock) -> None:

@@ -147,6 +147,18 @@ class Trigger(msgspec.Struct, frozen=True):
     task: NewTask
 
 
+class ExecutorCount(msgspec.Struct, frozen=True):
+    """How many tasks of one executor (stored form) are in one status.
+
+    ``failed`` tells the FAILED among the COMPLETED apart.
+    """
+
+    executor: str
+    status: int
+    failed: bool
+    count: int
+
+
 class PruneReport(msgspec.Struct, frozen=True):
     """One chunk of the pruner: rows deleted, and where the next chunk starts (0 = sweep done)."""
 

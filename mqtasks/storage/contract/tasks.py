@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from mqtasks.conditions import Condition
 from mqtasks.model import AsyncTask, Attempt, Created, NewTask
-from mqtasks.storage.contract.records import Capabilities, PruneReport
+from mqtasks.storage.contract.records import Capabilities, ExecutorCount, PruneReport
 
 
 class TaskRecords(ABC):
@@ -108,6 +108,14 @@ class TaskRecords(ABC):
     @abstractmethod
     def count_by_status(self, cap: int) -> dict[int, int]:
         """Return how many tasks are in each status, each count capped at ``cap`` (cheap)."""
+
+    @abstractmethod
+    def count_by_executor(self, cap: int) -> list[ExecutorCount]:
+        """Return how many tasks each executor has in each status, for monitoring.
+
+        Looks at no more than ``cap`` rows of each status, so that it stays cheap with any
+        history; beyond that the counts are those of the rows looked at.
+        """
 
     @abstractmethod
     def prune(self, from_id: int, limit: int, success_ms: int, failure_ms: int) -> PruneReport:

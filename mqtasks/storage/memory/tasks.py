@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 from operator import attrgetter
 from typing import Final
 
@@ -19,7 +21,7 @@ from mqtasks.model import (
     options_from_bytes,
 )
 from mqtasks.storage.checks import check_new, check_record
-from mqtasks.storage.contract import PruneReport, TaskRecords
+from mqtasks.storage.contract import ExecutorCount, PruneReport, TaskRecords
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.rows import Row, new_row, row_of
 
@@ -113,6 +115,16 @@ class MemoryTasks(MemoryBase, TaskRecords):
         """Return how many tasks are in each status, capped; every status is in the answer."""
         with self._transaction:
             return {status: min(cap, len(rows)) for status, rows in self._tables.by_status.items()}
+
+    def count_by_executor(self, cap: int) -> list[ExecutorCount]:
+        """Return how many tasks each executor has in each status, of at most ``cap`` each."""
+        counts: Counter[tuple[str, int, bool]] = Counter()
+        with self._transaction:
+            for status, rows in self._tables.by_status.items():
+                for row in islice(rows.values(), cap):
+                    failed = row.result is not None and row.result.code is ResultCode.FAILED
+                    counts[row.executor, status, failed] += 1
+        return [ExecutorCount(*key, count) for key, count in sorted(counts.items())]
 
     def prune(self, from_id: int, limit: int, success_ms: int, failure_ms: int) -> PruneReport:
         """Delete ended rows past their retention, one chunk in id order."""

@@ -1,0 +1,7 @@
+"""The application API: register functions, enqueue them, await their results."""
+
+from mqtasks.app.application import MQTasks
+from mqtasks.app.handle import TaskHandle
+from mqtasks.app.task import Task
+
+__all__ = ["MQTasks", "Task", "TaskHandle"]
