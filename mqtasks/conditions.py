@@ -19,7 +19,7 @@ from typing import Final, TypeAlias
 
 import msgspec
 
-from mqtasks.errors import InvalidCondition
+from mqtasks.errors import InvalidArgument, InvalidCondition
 from mqtasks.model import AsyncTask, TaskStatus, checked_id, executor_code
 
 Value: TypeAlias = int | str
@@ -142,13 +142,19 @@ def _status(field: str, value: object) -> int:
 
 
 def _text(field: str, value: object) -> str:
-    return checked_id(field, value, empty=True)
+    try:
+        return checked_id(field, value, empty=True)
+    except InvalidArgument as error:
+        raise InvalidCondition(error.field, error.value, error.remedy) from None
 
 
 def _executor(field: str, value: object) -> str:
     if not isinstance(value, int | str):
         raise InvalidCondition(field, value, "compare it with an executor's int or name")
-    return executor_code(value)
+    try:
+        return executor_code(value)
+    except InvalidArgument as error:
+        raise InvalidCondition(error.field, error.value, error.remedy) from None
 
 
 class FieldInfo(msgspec.Struct, frozen=True):

@@ -16,6 +16,7 @@ MAX_EXECUTOR_NUMBER: Final = 2**32 - 1
 MAX_EPOCH: Final = 2**32 - 1
 
 _DIGITS = re.compile(r"[0-9]+\Z")
+_FIELD = re.compile(r"\$\.(\w+)")
 
 
 def checked_id(field: str, value: object, *, empty: bool = False) -> str:
@@ -105,6 +106,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         """Raise InvalidArgument for the first value out of range. Cheap for default options."""
         if self is DEFAULT_OPTIONS:
             return
+        self._check_types()
         for field, lowest in _LOWEST.items():
             value = getattr(self, field)
             if not value >= lowest:  # also refuses NaN
@@ -113,13 +115,26 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
                 raise InvalidArgument(f"options.{field}", value, f"must be <= {_HIGHEST:.0f}")
         if self.jitter > 1:
             raise InvalidArgument("options.jitter", self.jitter, "must be between 0.0 and 1.0")
-        if abs(self.priority) >= 2**31:
+        if not -(2**31) < self.priority < 2**31:
             raise InvalidArgument("options.priority", self.priority, "must fit 32 bits, signed")
-        if self.retention is not None and not self.retention >= 0:
-            raise InvalidArgument("options.retention", self.retention, "must be >= 0, or None")
+        if self.retention is not None and not 0 <= self.retention <= _HIGHEST:
+            raise InvalidArgument(
+                "options.retention", self.retention, f"must be >= 0 and <= {_HIGHEST:.0f}, or None"
+            )
         for key, value in self.labels.items():
             checked_id("options.labels", key)
             checked_id("options.labels", value, empty=True)
+        for tag in self.tags:
+            checked_id("options.tags", tag, empty=True)
+
+    def _check_types(self) -> None:
+        """Refuse what could be stored but not be read back: it would break every query."""
+        try:
+            msgspec.convert(msgspec.structs.asdict(self), TaskOptions)
+        except msgspec.ValidationError as error:
+            what, _, path = str(error).partition(" - at ")
+            name = _FIELD.findall(path)[0]  # the path of every error starts with the field
+            raise InvalidArgument(f"options.{name}", getattr(self, name), what) from None
 
 
 _HIGHEST: Final = float(2**53)
