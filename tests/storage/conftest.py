@@ -19,9 +19,22 @@ Opener = Callable[[Clock | None], TaskStorage]
 
 
 def _available(name: str) -> bool:
-    return importlib.util.find_spec(f"mqtasks.storage.{name}") is not None
+    spec = importlib.util.find_spec(f"mqtasks.storage.{name}")
+    return spec is not None and spec.origin is not None and name in OPENERS
 
 
+def _open_memory(request: pytest.FixtureRequest, opened: contextlib.ExitStack) -> Opener:
+    made: list[TaskStorage] = []
+
+    def open_one(clock: Clock | None) -> TaskStorage:
+        if not made:
+            made.append(opened.enter_context(contextlib.closing(MemoryTaskStorage(clock))))
+        return made[0]
+
+    return open_one
+
+
+OPENERS = {"memory": _open_memory}
 BACKENDS = ["memory", *(name for name in ("sqlite", "mysql") if _available(name))]
 
 
@@ -48,17 +61,3 @@ def storage(opener: Opener, clock: ManualClock) -> TaskStorage:
 def stage(storage: TaskStorage, clock: ManualClock) -> Stage:
     """The storage with short-hands."""
     return Stage(storage, clock)
-
-
-def _open_memory(request: pytest.FixtureRequest, opened: contextlib.ExitStack) -> Opener:
-    made: list[TaskStorage] = []
-
-    def open_one(clock: Clock | None) -> TaskStorage:
-        if not made:
-            made.append(opened.enter_context(contextlib.closing(MemoryTaskStorage(clock))))
-        return made[0]
-
-    return open_one
-
-
-OPENERS = {"memory": _open_memory}
