@@ -19,13 +19,11 @@ def test_tasks_are_counted_by_executor_status_and_failure(storage: TaskStorage) 
         row("d", 7, TaskStatus.COMPLETED, execute_result=ExecuteResult()),
     )
 
-    counted = sorted(
-        storage.count_by_executor(100), key=lambda item: (item.executor, item.failed)
-    )
+    counted = sorted(storage.count_by_executor(100), key=lambda item: (item.executor, item.failed))
 
     assert counted == [
-        ExecutorCount("0000000007", TaskStatus.COMPLETED, False, 1),  # noqa: FBT003
-        ExecutorCount("0000000007", TaskStatus.COMPLETED, True, 1),  # noqa: FBT003
-        ExecutorCount("mail", TaskStatus.CREATED, False, 2),  # noqa: FBT003
+        ExecutorCount("0000000007", TaskStatus.COMPLETED, False, 1),
+        ExecutorCount("0000000007", TaskStatus.COMPLETED, True, 1),
+        ExecutorCount("mail", TaskStatus.CREATED, False, 2),
     ]
     assert sum(item.count for item in storage.count_by_executor(1)) == 2
