@@ -1,0 +1,284 @@
+"""The runners of one scheduling pass: who fits what, and how much room is left.
+
+Pure: built from records, it reads no storage and no clock. Runners that register the same
+executors and carry the same labels form a *class*; a signature is matched against classes, never
+against every runner, and the runners that match share one heap per kind of demand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from heapq import heapify, heappop, heapreplace
+from typing import Final, TypeAlias
+
+import msgspec
+
+from mqtasks.model import LaneSignature
+from mqtasks.scheduler.unplaced import Reason, Unplaced
+
+_EPSILON: Final = 1e-9
+"""Reservations of cores are added and subtracted as floats; 0.1 + 0.2 must still fit into 0.3."""
+
+_Class: TypeAlias = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
+_Heap: TypeAlias = list[tuple[float, int, int]]
+
+
+class RunnerRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """One runner that takes tasks, and what it holds already."""
+
+    id: str
+    generation: int
+    executors: tuple[str, ...]
+    labels: dict[str, str] = {}
+    parallelism: int = 1
+    """Tasks it executes at once; more than that wait there."""
+    most: int = 1
+    """Live tasks it may own at present, those that wait included."""
+    live: int = 0
+    """Live tasks it owns."""
+    cpu: float = 0.0
+    """Cores not reserved yet."""
+    memory: int = 0
+    """Bytes not reserved yet."""
+
+
+class FitIndex:
+    """Which runners may run what. Worth keeping while the runners stay the same."""
+
+    def __init__(self, runners: Iterable[tuple[tuple[str, ...], Mapping[str, str]]]) -> None:
+        """Index runners by their executors and labels; answers are positions in ``runners``."""
+        classes: dict[_Class, list[int]] = {}
+        for position, (executors, labels) in enumerate(runners):
+            key = (executors, tuple(sorted(labels.items())))
+            classes.setdefault(key, []).append(position)
+        self._members = list(classes.values())
+        groups: dict[tuple[str, ...], set[int]] = {}
+        self._by_label: dict[tuple[str, str], set[int]] = {}
+        for number, (executors, pairs) in enumerate(classes):
+            groups.setdefault(executors, set()).add(number)
+            for pair in pairs:
+                self._by_label.setdefault(pair, set()).add(number)
+        self._groups = list(groups.values())
+        self._by_executor: dict[str, tuple[int, ...]] = {}
+        for group, executors in enumerate(groups):
+            for executor in set(executors):
+                self._by_executor[executor] = (*self._by_executor.get(executor, ()), group)
+        self._classes_of: dict[tuple[int, ...], frozenset[int]] = {}
+        self._pool_of: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._pool_by_classes: dict[frozenset[int], int] = {}
+        self.pools: list[tuple[int, ...]] = []
+        """Sets of runners that fit together; signatures that match the same ones share a pool."""
+
+    def pool(self, executor: str, labels: tuple[tuple[str, str], ...]) -> int:
+        """Return the number of the pool of runners that register and carry these."""
+        key = (executor, labels)
+        found = self._pool_of.get(key)
+        if found is None:
+            classes = self._classes(executor, labels)
+            found = self._pool_by_classes.get(classes)
+            if found is None:
+                found = self._pool_by_classes[classes] = len(self.pools)
+                members = (i for number in classes for i in self._members[number])
+                self.pools.append(tuple(sorted(members)))
+            self._pool_of[key] = found
+        return found
+
+    def registered(self, executor: str) -> int:
+        """Return how many runners register an executor."""
+        return sum(len(self._members[number]) for number in self._classes(executor, ()))
+
+    def _classes(self, executor: str, labels: tuple[tuple[str, str], ...]) -> frozenset[int]:
+        groups = self._by_executor.get(executor, ())
+        classes = self._classes_of.get(groups)
+        if classes is None:
+            classes = frozenset().union(*(self._groups[group] for group in groups))
+            self._classes_of[groups] = classes
+        if not labels:
+            return classes
+        sets = [self._by_label.get(pair, set()) for pair in labels]
+        sets.sort(key=len)
+        return frozenset(sets[0].intersection(*sets[1:], classes))
+
+
+class Fleet:
+    """Runners with the room they have left; placing uses it up. For one pass and one thread."""
+
+    def __init__(
+        self,
+        rooms: Sequence[RunnerRoom],
+        executor_live: Mapping[str, int] | None = None,
+        *,
+        turn: int = 0,
+        index: FitIndex | None = None,
+    ) -> None:
+        """Start from ``rooms`` and the live tasks of each executor (stored form).
+
+        ``turn`` decides who comes first among equals: raise it from pass to pass. ``index`` is
+        the `FitIndex` of the same runners in the same order, if there is one from before.
+        """
+        self.rooms = rooms
+        self.executor_live: dict[str, int] = dict(executor_live or {})
+        self.live = [room.live for room in rooms]
+        self._index = index or FitIndex((room.executors, room.labels) for room in rooms)
+        self._turn = turn
+        self._cpu = [room.cpu for room in rooms]
+        self._memory = [room.memory for room in rooms]
+        self._heaps: dict[tuple[int, bool, float, int], _Heap] = {}
+        self._room_of: dict[tuple[int, bool, float, int], int] = {}
+
+    def total_room(self) -> int:
+        """Return how many tasks all runners together could take now."""
+        return sum(
+            max(0, room.most - live) for room, live in zip(self.rooms, self.live, strict=True)
+        )
+
+    def someone_waits(self) -> bool:
+        """Return whether a runner owns more tasks than it executes at once."""
+        return any(
+            live > room.parallelism for room, live in zip(self.rooms, self.live, strict=True)
+        )
+
+    def concurrency_left(self, signature: LaneSignature) -> int | None:
+        """Return how many more may be live under the limit of a signature; None = no limit."""
+        if not signature.concurrency:
+            return None
+        return max(0, signature.concurrency - self.executor_live.get(signature.executor, 0))
+
+    def room(self, signature: LaneSignature) -> int:
+        """Return how many tasks of a signature would fit if nothing else were placed before."""
+        left = self.concurrency_left(signature)
+        if left == 0:
+            return 0
+        key = self._demand_key(signature)
+        room = self._room_of.get(key)
+        if room is None:
+            room = self._room_of[key] = sum(
+                self._room_at(i, signature) for i in self._index.pools[key[0]]
+            )
+        return room if left is None else min(room, left)
+
+    def heap(self, signature: LaneSignature) -> _Heap:
+        """Return the runners for a signature, least loaded first: the argument of `take`."""
+        key = self._demand_key(signature)
+        heap = self._heaps.get(key)
+        if heap is None:
+            count = len(self.rooms)
+            turn = self._turn
+            heap = [
+                (self._load(i), (i - turn) % count, i)
+                for i in self._index.pools[key[0]]
+                if self._room_at(i, signature)
+            ]
+            heapify(heap)
+            self._heaps[key] = heap
+        return heap
+
+    def take(self, heap: _Heap, signature: LaneSignature) -> int:
+        """Take room for one task at the least loaded runner; return its position, or -1.
+
+        Load only ever grows and room only ever shrinks within a pass. So an entry whose load has
+        changed through another heap is put back, and one without room is dropped for good.
+        """
+        cpu, memory, slots_only = signature.cpu, signature.memory, bool(signature.concurrency)
+        while heap:
+            load, tie, i = heap[0]
+            room, live = self.rooms[i], self.live[i]
+            limit = min(room.parallelism, room.most) if slots_only else room.most
+            if (
+                live >= limit
+                or (cpu and self._cpu[i] + _EPSILON < cpu)
+                or (memory and self._memory[i] < memory)
+            ):
+                heappop(heap)
+                continue
+            current = self._load(i)
+            if current != load:
+                heapreplace(heap, (current, tie, i))
+                continue
+            self.live[i] = live + 1
+            self._cpu[i] -= cpu
+            self._memory[i] -= memory
+            heapreplace(heap, (self._load(i), tie, i))
+            return i
+        return -1
+
+    def note_live(self, executor: str, count: int) -> None:
+        """Count tasks that were placed against the limit of their executor."""
+        self.executor_live[executor] = self.executor_live.get(executor, 0) + count
+
+    def free_slots(self, signature: LaneSignature) -> dict[int, int]:
+        """Return where tasks of a signature could start at once: runner position -> how many."""
+        slots = {}
+        for i in self._index.pools[self._demand_key(signature)[0]]:
+            idle = min(self.rooms[i].parallelism - self.live[i], self._room_at(i, signature))
+            if idle > 0:
+                slots[i] = idle
+        return slots
+
+    def explain(self, signature: LaneSignature) -> Unplaced | None:
+        """Return why a task of this signature cannot be placed now; None if it can."""
+        if not self.rooms:
+            return Unplaced(Reason.NO_RUNNER, "start a worker, or see why its lease lapsed")
+        pool = self._index.pools[self._index.pool(signature.executor, signature.labels)]
+        if not pool:
+            return self._explain_fit(signature)
+        if self.concurrency_left(signature) == 0:
+            live = self.executor_live.get(signature.executor, 0)
+            return Unplaced(
+                Reason.CONCURRENCY,
+                f"{live} of {signature.concurrency} tasks of {signature.executor!r} are live",
+            )
+        plain = msgspec.structs.replace(signature, cpu=0.0, memory=0)
+        open_runners = [i for i in pool if self._room_at(i, plain)]
+        if not open_runners:
+            return Unplaced(Reason.FULL, f"{len(pool)} runners fit, none has a free place")
+        return self._explain_resources(signature, open_runners)
+
+    def _explain_resources(
+        self, signature: LaneSignature, runners: Sequence[int]
+    ) -> Unplaced | None:
+        cpu = max(self._cpu[i] for i in runners)
+        if cpu + _EPSILON < signature.cpu:
+            return Unplaced(
+                Reason.CPU, f"{signature.cpu:g} cores wanted, short by {signature.cpu - cpu:g}"
+            )
+        roomy = [i for i in runners if self._cpu[i] + _EPSILON >= signature.cpu]
+        memory = max(self._memory[i] for i in roomy)
+        if memory < signature.memory:
+            return Unplaced(
+                Reason.MEMORY,
+                f"{signature.memory} bytes wanted, short by {signature.memory - memory}",
+            )
+        return None
+
+    def _explain_fit(self, signature: LaneSignature) -> Unplaced:
+        registered = self._index.registered(signature.executor)
+        if not registered:
+            return Unplaced(
+                Reason.NO_EXECUTOR,
+                f"{signature.executor!r} is registered by none of {len(self.rooms)} runners",
+            )
+        wanted = ", ".join(f"{key}={value}" for key, value in signature.labels)
+        return Unplaced(Reason.LABELS, f"{wanted} unmatched by {registered} runners")
+
+    def _demand_key(self, signature: LaneSignature) -> tuple[int, bool, float, int]:
+        pool = self._index.pool(signature.executor, signature.labels)
+        return (pool, bool(signature.concurrency), signature.cpu, signature.memory)
+
+    def _room_at(self, i: int, signature: LaneSignature) -> int:
+        room = self.rooms[i]
+        limit = min(room.parallelism, room.most) if signature.concurrency else room.most
+        free = limit - self.live[i]
+        if free > 0 and signature.cpu:
+            free = min(free, int((self._cpu[i] + _EPSILON) / signature.cpu))
+        if free > 0 and signature.memory:
+            free = min(free, self._memory[i] // signature.memory)
+        return max(0, free)
+
+    def _load(self, i: int) -> float:
+        """Return 0.0 for an idle runner, 1.0 when it is busy, 2.0 when nothing more may wait."""
+        room = self.rooms[i]
+        waiting = self.live[i] - room.parallelism
+        if waiting < 0:
+            return self.live[i] / room.parallelism
+        return 1.0 + waiting / max(1, room.most - room.parallelism)

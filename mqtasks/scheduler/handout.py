@@ -1,0 +1,76 @@
+"""Writing what was decided, and telling the runners: commit first, hint second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from mqtasks.model import AsyncTask, LaneSignature, Leadership, TaskStatus
+from mqtasks.scheduler.fleet import Fleet, RunnerRoom
+from mqtasks.scheduler.placement import Demand, Placement
+from mqtasks.service import TaskService
+from mqtasks.storage.contract import Allocation, ExecutorLimit
+
+
+class Handout:
+    """Turns a placement into allocated rows and hints that carry them."""
+
+    def __init__(self, service: TaskService, on_given: Callable[[str, int, int], None]) -> None:
+        """Write through ``service``; call ``on_given(runner id, generation, how many)``."""
+        self._service = service
+        self._on_given = on_given
+
+    def give(
+        self,
+        fleet: Fleet,
+        placement: Placement,
+        demands: list[Demand],
+        leadership: Leadership,
+    ) -> frozenset[int]:
+        """Allocate in one transaction and return the ids of the tasks that were given.
+
+        Storage checks leadership, runners, limits and rows again; what it refuses stays as it
+        was and is met by a later pass. Raises NotLeader, StorageError.
+        """
+        rooms = fleet.rooms
+        allocations = [
+            Allocation(task.id, task.epoch, rooms[i].id, rooms[i].generation)
+            for i, tasks in placement.assigned.items()
+            for task in tasks
+        ]
+        if not allocations:
+            return frozenset()
+        limits = _limits([demand.signature for demand in demands])
+        given = self._service.storage.allocate_many(allocations, leadership, limits)
+        complete = len(given) == len(allocations)
+        for i, tasks in placement.assigned.items():
+            taken = tasks if complete else [task for task in tasks if task.id in given]
+            if taken:
+                room = rooms[i]
+                self._on_given(room.id, room.generation, len(taken))
+                rows = [_allocated(task, room) for task in taken]
+                self._service.hint_allocated(room.id, room.generation, rows)
+        return given
+
+
+def _allocated(task: AsyncTask, room: RunnerRoom) -> AsyncTask:
+    """Return the row as the transaction has left it, the heartbeat aside."""
+    return replace(
+        task,
+        status=TaskStatus.RUNNING,
+        runner=room.id,
+        generation=room.generation,
+        epoch=task.epoch + 1,
+        started_at=0,
+    )
+
+
+def _limits(signatures: list[LaneSignature]) -> list[ExecutorLimit]:
+    """Return the limits of one transaction; of two for one executor the lower holds."""
+    most: dict[str, int] = {}
+    for signature in signatures:
+        if signature.concurrency:
+            known = most.get(signature.executor, signature.concurrency)
+            most[signature.executor] = min(known, signature.concurrency)
+    return [ExecutorLimit(executor, limit) for executor, limit in sorted(most.items())]

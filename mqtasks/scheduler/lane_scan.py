@@ -1,0 +1,117 @@
+"""Which lanes a pass visits, and how many rows of each it reads (P7).
+
+Lanes are visited page by page, in a circle, so that any number of them costs a pass no more than
+one page. Of a lane nobody has room for, no row is read at all; of the others only about as many
+as may be placed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
+from typing import Final, TypeAlias
+
+from mqtasks.model import LaneSignature
+from mqtasks.scheduler.placement import Demand, rank
+from mqtasks.storage.contract import QueueOperations
+
+PAGE: Final = 1_000
+"""Lanes visited in one pass."""
+MOST_READS: Final = 64
+"""Lanes whose rows are read in one pass: each is a statement."""
+_FEWEST_ROWS: Final = 8
+
+Candidate: TypeAlias = tuple[int, LaneSignature, int]
+"""Lane, signature, and how many of its tasks would fit."""
+
+
+class LaneScan:
+    """Goes round all lanes with CREATED rows, a page at a time."""
+
+    def __init__(self, storage: QueueOperations, page: int = PAGE) -> None:
+        """Start at the lowest lane."""
+        self._storage = storage
+        self._page = page
+        self._cursor = 0
+        self._started_at = 0
+        self._wrapped = False
+        self.complete = True
+        """Whether the page read last ended a round: every lane has been visited since its begin."""
+
+    def next_page(self) -> list[int]:
+        """Return the next lanes; the first page after a complete round begins another."""
+        if self.complete:
+            self._started_at, self._wrapped = self._cursor, False
+        page = self._storage.lanes(self._cursor, self._page)
+        if len(page) < self._page:
+            self.complete = self._wrapped or not self._started_at
+            self._wrapped, self._cursor = True, 0
+        else:
+            self._cursor = page[-1]
+            self.complete = self._wrapped and self._cursor >= self._started_at
+        return page
+
+    def end_round(self) -> None:
+        """Begin another round at the next page, where the last one ended."""
+        self.complete = True
+
+
+class LaneReader:
+    """Reads the first rows of lanes that have room."""
+
+    def __init__(self, storage: QueueOperations, most_reads: int = MOST_READS) -> None:
+        """Read up to ``most_reads`` lanes at a time."""
+        self._storage = storage
+        self.most_reads = most_reads
+        self._position = 0
+        self._appetite: dict[int, int] = {}
+        self._heads: dict[int, tuple[int, int]] = {}
+
+    def read(
+        self, candidates: Sequence[Candidate], room: int, now_ms: int, ageing_ms: int
+    ) -> list[Demand]:
+        """Return the demands of these lanes, for ``room`` tasks altogether."""
+        chosen = self._choose(candidates, now_ms, ageing_ms)
+        # Twice the room, shared: lanes rarely need equally much, and a short one costs a pass.
+        share = max(_FEWEST_ROWS, -(-2 * room // max(1, len(chosen))))
+        demands = []
+        for lane, signature, fits in chosen:
+            limit = share * self._appetite.get(lane, 1)
+            enough = min(fits, room)
+            tasks = self._storage.lane_tasks(lane, min(limit, enough))
+            if tasks:
+                more = limit < enough and len(tasks) >= limit
+                demands.append(Demand(lane, signature, tasks, more=more))
+        return demands
+
+    def remember(
+        self, demands: Sequence[Demand], placed: AbstractSet[int], barrier: int | None
+    ) -> None:
+        """Learn from a pass: what each lane begins with now, and which one was read too little."""
+        appetite = self._appetite.get(barrier, 1) if barrier is not None else 1
+        self._appetite = {} if barrier is None else {barrier: appetite * 4}
+        if len(self._heads) > 4 * PAGE:
+            self._heads.clear()
+        for demand in demands:
+            head = next((task for task in demand.tasks if task.id not in placed), None)
+            if head is None:
+                self._heads.pop(demand.lane, None)
+            else:
+                self._heads[demand.lane] = (head.priority, head.run_at)
+
+    def _choose(
+        self, candidates: Sequence[Candidate], now_ms: int, ageing_ms: int
+    ) -> Sequence[Candidate]:
+        """Of too many lanes take the most urgent known ones, and others in turn."""
+        if len(candidates) <= self.most_reads:
+            return candidates
+        known = [c for c in candidates if c[0] in self._heads]
+        known.sort(key=lambda c: rank(*self._heads[c[0]], c[0], now_ms, ageing_ms))
+        urgent = known[: self.most_reads // 2]
+        taken = {candidate[0] for candidate in urgent}
+        others = [c for c in candidates if c[0] not in taken]
+        count = self.most_reads - len(urgent)
+        start = self._position % len(others)
+        self._position += count
+        turn = [*others[start:], *others[:start]]
+        return [*urgent, *turn[:count]]

@@ -1,0 +1,29 @@
+"""Why tasks of a lane wait: what an operator asks first."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+import msgspec
+
+
+class Reason(Enum):
+    """What keeps the tasks of a lane from being allocated."""
+
+    NO_RUNNER = "no runner is live"
+    NO_EXECUTOR = "no live runner registers the executor"
+    LABELS = "no live runner with the executor has the labels"
+    CONCURRENCY = "the executor's concurrency is used up"
+    FULL = "every fitting runner is full"
+    CPU = "no fitting runner has enough free cpu"
+    MEMORY = "no fitting runner has enough free memory"
+
+
+class Unplaced(msgspec.Struct, frozen=True):
+    """One answer: the reason, and its figures as text for people."""
+
+    reason: Reason
+    detail: str
+
+    def __str__(self) -> str:
+        return f"{self.reason.value}: {self.detail}"
