@@ -14,6 +14,7 @@
     ├── TaskNotFound                no such task is stored (any more)
     ├── TaskFailed                  the awaited task ended FAILED
     ├── TaskCanceled                the awaited task ended CANCELED
+    ├── TaskInterrupted             raised inside an executor that shall give up
     ├── ResultTimeout               the awaited task did not end in time
     ├── RunnerConflict              the runner id is alive under another holder, or fenced
     ├── NotLeader                   the leader lease or its term is no longer held
@@ -123,6 +124,15 @@ class TaskCanceled(MQTasksError):
     def __init__(self, task_id: int) -> None:
         super().__init__(f"task {task_id} was canceled")
         self.task_id = task_id
+
+
+class TaskInterrupted(MQTasksError):
+    """An executor asked ``ctx.check()`` and shall give up; ``reason`` says why."""
+
+    def __init__(self, task_id: int, reason: str) -> None:
+        super().__init__(f"task {task_id} is interrupted: {reason}")
+        self.task_id = task_id
+        self.reason = reason
 
 
 class ResultTimeout(MQTasksError):

@@ -48,6 +48,14 @@ class TaskRecords(ABC):
         """
         return None
 
+    def interrupt(self, thread_id: int) -> bool:  # noqa: ARG002 - for those with connections
+        """Drop the connection on which another thread waits; its call raises StorageUnavailable.
+
+        ``thread_id`` is that thread's `threading.get_ident`. Returns whether there was such a
+        connection. Never blocks. A storage whose calls cannot hang has nothing to drop.
+        """
+        return False
+
     @abstractmethod
     def check_schema(self) -> None:
         """Raise SchemaMismatch, with the command to run, unless the schema is the known one."""

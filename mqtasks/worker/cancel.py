@@ -1,0 +1,27 @@
+"""Telling executors to give up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from mqtasks.worker.held import Held, Phase
+
+
+class Canceller:
+    """Sets the cancellation that `TaskContext` shows. The first reason stands."""
+
+    def __init__(self, throw: Callable[[Held], None]) -> None:
+        """``throw(held)`` raises CancelledError in the coroutine of an async task."""
+        self._throw = throw
+
+    def cancel(self, held: Held, reason: str) -> bool:
+        """Cancel one task; return False if it had been cancelled, or has ended, already."""
+        if held.cancel_reason or held.phase is Phase.ENDED:
+            return False
+        held.cancel_reason = reason  # before the event is looked up, see wait_cancelled
+        event = held.cancel_event
+        if event is not None:
+            event.set()
+        if held.executor.is_async:
+            self._throw(held)
+        return True

@@ -1,0 +1,58 @@
+"""Executors of the reference's form from the definitions of an application."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from mqtasks.model import AsyncTask
+from mqtasks.registry import TaskDefinition
+from mqtasks.worker.context import TaskContext
+from mqtasks.worker.executors import TaskExecutor
+
+
+def executor_of(definition: TaskDefinition) -> TaskExecutor:
+    """Return what runs tasks of a definition: arguments from the payload, the result as bytes."""
+    if definition.convention == "raw":
+        return definition.function
+    if definition.isolation == "async":
+        return _async_call(definition)
+    return _plain_call(definition)
+
+
+def _plain_call(definition: TaskDefinition) -> TaskExecutor:
+    function, arguments, encode = _ways(definition)
+
+    def execute(_context: TaskContext, task: AsyncTask) -> bytes | None:
+        data = task.metadata.context
+        if data:
+            args, kwargs = arguments(data)
+            value = function(*args, **kwargs)
+        else:
+            value = function()
+        return None if value is None else encode(value)
+
+    return execute
+
+
+def _async_call(definition: TaskDefinition) -> TaskExecutor:
+    function, arguments, encode = _ways(definition)
+
+    async def execute(_context: TaskContext, task: AsyncTask) -> bytes | None:
+        args, kwargs = arguments(task.metadata.context)
+        value = await function(*args, **kwargs)
+        return None if value is None else encode(value)
+
+    return execute
+
+
+def _ways(
+    definition: TaskDefinition,
+) -> tuple[Callable[..., Any], Callable[[bytes], tuple[Any, Any]], Callable[[Any], bytes]]:
+    """Return the function, the way in to its arguments, and the way out of its result."""
+    codec, signature = definition.codec, definition.signature
+    return (
+        definition.function,
+        lambda data: codec.decode_call(data, signature),
+        codec.encode_result,
+    )

@@ -1,0 +1,163 @@
+"""Running one attempt of one task: from a slot to an outcome."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+from mqtasks.clock import Clock
+from mqtasks.errors import MQTasksError, PayloadTooLarge, TaskInterrupted
+from mqtasks.events import EventBus
+from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
+from mqtasks.retry import Retry, Rng, decide
+from mqtasks.worker.board import Board
+from mqtasks.worker.context import Surroundings, TaskContext, current
+from mqtasks.worker.describe import error_text, traceback_text
+from mqtasks.worker.held import Cancel, Held, Phase
+from mqtasks.worker.outcome import Failed, Outcome, Released
+
+_INTERRUPTIONS = (TaskInterrupted, asyncio.CancelledError)
+
+
+class Execution:
+    """Runs executors and decides what their end means. Safe from many threads.
+
+    ``finish(held)`` takes every held task whose outcome is set. Nothing an executor does gets out
+    of here, SystemExit and KeyboardInterrupt included: they fail the task, not the process.
+    """
+
+    def __init__(
+        self,
+        board: Board,
+        clock: Clock,
+        surroundings: Surroundings,
+        finish: Callable[[Held], None],
+        *,
+        max_result_bytes: int,
+        rng: Rng,
+        events: EventBus,
+    ) -> None:
+        self._board = board
+        self._now = clock.monotonic
+        self._surroundings = surroundings
+        self._finish = finish
+        self._max_result_bytes = max_result_bytes
+        self._rng = rng
+        self._events = events
+
+    def run(self, held: Held) -> None:
+        """Run a plain executor in this thread."""
+        if held.cancel_reason:
+            self._end(held, self._interrupted(held))
+            return
+        self._begin(held)
+        try:
+            # A context of its own: what user code sets there must not leak into the next task.
+            value = Context().run(_call, TaskContext(held, self._surroundings), held)
+            outcome = SUCCESS if value is None else self._success(held, value)
+        except BaseException as error:  # noqa: BLE001 - see the class
+            outcome = self._failure(held, error)
+        else:
+            if held.cancel_reason == Cancel.TIMEOUT:
+                outcome = self._timed_out(held, None)
+        self._board.vacate(held.slot)
+        self._end(held, outcome)
+
+    async def run_async(self, held: Held) -> None:
+        """Run an async executor in the current asyncio task, whose context is its own."""
+        if held.cancel_reason:
+            self._end(held, self._interrupted(held))
+            return
+        self._begin(held)
+        context = TaskContext(held, self._surroundings)
+        current.set(context)
+        try:
+            value = await held.executor.call(context, held.task)
+            outcome = SUCCESS if value is None else self._success(held, value)
+        except BaseException as error:  # noqa: BLE001 - see the class
+            outcome = self._failure(held, error)
+        else:
+            if held.cancel_reason == Cancel.TIMEOUT:
+                outcome = self._timed_out(held, None)
+        self._board.vacate(held.slot)
+        self._end(held, outcome)
+
+    def _begin(self, held: Held) -> None:
+        held.phase = Phase.EXECUTING
+        self._board.occupy(held.slot, held.task_id, held.epoch, held.started)
+        if self._events.wants("task.started"):
+            self._events.emit(
+                "task.started",
+                task_id=held.task_id,
+                executor=held.task.metadata.executor,
+                runner=self._surroundings.runner_id,
+                epoch=held.epoch,
+                attempt=held.task.attempt,
+            )
+
+    def _end(self, held: Held, outcome: Outcome) -> None:
+        held.ended = self._now()
+        held.outcome = outcome
+        held.phase = Phase.ENDED
+        self._finish(held)
+
+    # -- what an end means -----------------------------------------------------------------------
+
+    def _success(self, held: Held, value: Any) -> Outcome:
+        if type(value) is not bytes:
+            if inspect.iscoroutine(value):
+                value.close()
+                raise MQTasksError(
+                    f"the executor of {held.executor.code!r} returned a coroutine that nobody"
+                    " awaits: declare it with `async def`"
+                )
+            value = self._surroundings.encode(value)
+        if len(value) > self._max_result_bytes:
+            raise PayloadTooLarge("the result", len(value), self._max_result_bytes)
+        return ExecuteResult(value=value)
+
+    def _failure(self, held: Held, error: BaseException) -> Outcome:
+        reason = held.cancel_reason
+        if reason:
+            return self._interrupted(held, error)
+        kind = AttemptOutcome.FAILED
+        return self._failed(held, error, error_text(error), traceback_text(error), kind)
+
+    def _interrupted(self, held: Held, error: BaseException | None = None) -> Outcome:
+        """Return what an end means that came after a cancellation."""
+        reason = held.cancel_reason
+        if reason == Cancel.TIMEOUT:
+            return self._timed_out(held, error)
+        if reason == Cancel.CANCELED and not isinstance(error, (*_INTERRUPTIONS, type(None))):
+            return Failed(error_text(error), traceback_text(error))
+        return Released(reason)
+
+    def _timed_out(self, held: Held, error: BaseException | None) -> Outcome:
+        text = f"timed out after {held.task.metadata.options.timeout:g} s"
+        trace = ""
+        if error is not None:
+            trace = traceback_text(error)
+            if not isinstance(error, _INTERRUPTIONS):
+                text = f"{text}; then {error_text(error)}"
+        return self._failed(held, None, text, trace, AttemptOutcome.TIMED_OUT)
+
+    def _failed(
+        self,
+        held: Held,
+        error: BaseException | None,
+        text: str,
+        trace: str,
+        kind: AttemptOutcome,
+    ) -> Outcome:
+        task = held.task
+        decision = decide(task.metadata.options, task.attempt + 1, error, self._rng)
+        delay_ms = decision.delay_ms if isinstance(decision, Retry) else None
+        return Failed(text, trace, kind, delay_ms)
+
+
+def _call(context: TaskContext, held: Held) -> Any:
+    current.set(context)
+    return held.executor.call(context, held.task)

@@ -1,0 +1,79 @@
+"""The functions that run tasks, by executor code."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from mqtasks.errors import ConfigError, InvalidArgument
+from mqtasks.model import AsyncTask, executor_code
+from mqtasks.payload import is_async
+
+if TYPE_CHECKING:
+    from mqtasks.worker.context import TaskContext
+
+TaskExecutor: TypeAlias = "Callable[[TaskContext, AsyncTask], Any]"
+"""Runs one task: returns the value of its result, or raises to fail. Plain or ``async def``.
+
+It may be interrupted at any time by a cancellation (`TaskContext.cancelled`) and may run again
+after a crash: `AsyncTask.epoch` is 1 only the first time.
+"""
+
+
+class Executor(msgspec.Struct, frozen=True, eq=False):
+    """One registered function. ``is_async``: calling it gives an awaitable."""
+
+    code: str
+    """Stored form, see `mqtasks.model.executor_code`."""
+    call: TaskExecutor
+    is_async: bool
+
+
+class Executors:
+    """A runner's executors. The first registration of a code wins, as in the reference."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_code: dict[int | str, Executor] = {}
+        self._codes: list[str] = []
+        self._closed = False
+
+    def register(self, code: int | str, call: TaskExecutor) -> bool:
+        """Register a function; return False, and change nothing, if the code has one.
+
+        Raises ConfigError once `close` was called, and InvalidArgument for a bad code or a
+        ``call`` that is not callable.
+        """
+        stored = executor_code(code)
+        if not callable(call):
+            raise InvalidArgument(f"executor of {code!r}", call, "must be callable")
+        with self._lock:
+            if code in self._by_code:
+                return False
+            if self._closed:
+                raise ConfigError(
+                    f"executor {code!r} comes too late: the runner has started and has told the"
+                    " scheduler which executors it has; register executors before start()"
+                )
+            self._by_code[code] = Executor(stored, call, is_async(call))
+            self._codes.append(stored)
+            return True
+
+    def close(self) -> tuple[str, ...]:
+        """Accept no further code; return the stored forms of those registered, sorted."""
+        with self._lock:
+            self._closed = True
+            return tuple(sorted(self._codes))
+
+    def reopen(self) -> None:
+        """Accept registrations again: the runner has stopped."""
+        with self._lock:
+            self._closed = False
+
+    @property
+    def by_code(self) -> Mapping[int | str, Executor]:
+        """Executors by code, as records carry it: int or name."""
+        return self._by_code

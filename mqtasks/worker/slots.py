@@ -1,0 +1,33 @@
+"""News for the allocator: this runner, or a limit, has room again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from mqtasks.model import DEFAULT_OPTIONS
+from mqtasks.worker.held import Held, Holdings
+
+
+class SlotNews:
+    """Announces room after a commit, but only where its lack may have kept a task waiting.
+
+    ``announce()`` sends a hint to the scheduler; it merges calls.
+    """
+
+    def __init__(self, holdings: Holdings, parallelism: int, announce: Callable[[], None]) -> None:
+        self._holdings = holdings
+        self._parallelism = parallelism
+        self._announce = announce
+
+    def committed(self, helds: Sequence[Held]) -> None:
+        """Look at tasks whose end was just committed, and announce the room they leave."""
+        was_full = len(self._holdings) + len(helds) >= self._parallelism
+        if was_full or any(map(_limited, helds)):
+            self._announce()
+
+
+def _limited(held: Held) -> bool:
+    options = held.task.metadata.options
+    if options is DEFAULT_OPTIONS:
+        return False
+    return bool(options.concurrency or options.cpu or options.memory)
