@@ -12,6 +12,28 @@ from mqtasks.coordination.base import RunnerBeat
 RUNNER_FIELDS: Final = RunnerBeat.__struct_fields__
 """Fields of a runner hash, in order; ``docs/reference/redis-keys.md`` explains each."""
 
+STATS_FIELDS: Final = (
+    "leader",
+    "term",
+    "at_ms",
+    "version",
+    "runners",
+    "slots",
+    "free_slots",
+    "scheduled",
+    "created",
+    "running",
+    "cancel_requested",
+    "oldest_created_s",
+    "created_per_s",
+    "completed_per_s",
+    "failed_per_s",
+)
+"""Fields the leader publishes for the whole installation; the page explains these, too."""
+
+EXECUTOR_STATS_FIELDS: Final = ("executor:{code}:created", "executor:{code}:running")
+"""Fields it publishes for each executor that has such tasks; ``code`` in its stored form."""
+
 _JSON_FIELDS: Final = frozenset({"executors", "labels"})
 _to_json = msgspec.json.Encoder(order="deterministic").encode
 

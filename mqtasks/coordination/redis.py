@@ -14,7 +14,7 @@ from typing import Any, Final
 from redis import Redis
 from redis.backoff import NoBackoff
 from redis.cluster import ClusterNode, RedisCluster
-from redis.connection import ConnectionPool, parse_url
+from redis.connection import Connection, ConnectionPool, parse_url
 from redis.exceptions import (
     AskError,
     ClusterDownError,
@@ -82,16 +82,16 @@ def make_source(address: RedisAddress, keys: Keys) -> ClientSource:
     Raises ConfigError for options that redis-py does not know.
     """
     try:
-        if address.kind == "cluster":
-            return ClusterSource(address, keys.sentinel)
         options = _options(address)
+        if address.kind == "cluster":
+            return ClusterSource(address, keys.sentinel, options)
         sentinels: Sequence[Any] = ()
         if address.kind == "sentinel":
             client, sentinels = _sentinel_client(address, options)
         else:
             client = Redis(connection_pool=ConnectionPool(**options))
         pool = client.connection_pool
-        pool.connection_class(**pool.connection_kwargs)  # an unknown option shows here, not later
+        pool.connection_class(**pool.connection_kwargs)  # unknown options show here, not later
     except (TypeError, ValueError, RedisError) as error:
         # A malformed authority makes the standard library quote parts of the password.
         why = "" if isinstance(error, ValueError) else f" ({address.scrub(str(error))})"
@@ -138,15 +138,16 @@ class DirectSource(_Source):
 class ClusterSource(_Source):
     """The node of a cluster that holds ``key``, looked up when first needed."""
 
-    def __init__(self, address: RedisAddress, key: str) -> None:
+    def __init__(self, address: RedisAddress, key: str, options: dict[str, Any]) -> None:
         self._address = address
         self._key = key
         self._lock = threading.Lock()
         self._cluster: Any = None
         self._node: Any = None
-        self._options = _options(address)
-        for name in ("host", "port", "db", "connection_class", "retry"):
-            self._options.pop(name, None)
+        options.pop("connection_class", Connection)(**options)  # as above: unknown options show
+        for name in ("host", "port", "db", "retry"):
+            options.pop(name, None)
+        self._options = options
 
     def client(self) -> Any:
         """Return the node's client, reading the topology first if necessary."""
