@@ -1,0 +1,144 @@
+"""Every operation on a task of every state: nothing but TRANSITIONS is ever written (P9)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from mqtasks.model import TRANSITIONS, RunnerState, TaskEpoch, TaskStatus
+from mqtasks.storage.contract import Allocation, RetryRequest
+from tests.support.stage import FAILURE, LEASE_MS, MAX_CRASHES, Stage
+
+Operation = Callable[[Stage, TaskEpoch], object]
+
+
+def _to_running(stage: Stage, task: TaskEpoch) -> None:
+    stage.allocate([task.task_id])
+
+
+def _to_asked(stage: Stage, task: TaskEpoch) -> None:
+    _to_running(stage, task)
+    stage.storage.cancel_many([task.task_id])
+
+
+def _to_succeeded(stage: Stage, task: TaskEpoch) -> None:
+    _to_running(stage, task)
+    stage.complete([task])
+
+
+def _to_failed(stage: Stage, task: TaskEpoch) -> None:
+    _to_running(stage, task)
+    stage.complete([task], FAILURE)
+
+
+def _to_scheduled(stage: Stage, task: TaskEpoch) -> None:
+    _to_running(stage, task)
+    stage.storage.retry_many("r1", [RetryRequest(task.task_id, 1, 0, "boom")])
+
+
+STATES: dict[str, tuple[TaskStatus, Operation]] = {
+    "created": (TaskStatus.CREATED, lambda stage, task: None),
+    "scheduled": (TaskStatus.SCHEDULED, _to_scheduled),
+    "running": (TaskStatus.RUNNING, _to_running),
+    "cancel requested": (TaskStatus.CANCEL_REQUESTED, _to_asked),
+    "succeeded": (TaskStatus.COMPLETED, _to_succeeded),
+    "failed": (TaskStatus.COMPLETED, _to_failed),
+    "canceled": (
+        TaskStatus.CANCELED,
+        lambda stage, task: stage.storage.cancel_many([task.task_id]),
+    ),
+}
+
+OPERATIONS: dict[str, Operation] = {
+    "promote": lambda stage, task: stage.storage.promote_due(10),
+    "allocate": lambda stage, task: stage.storage.allocate_many(
+        [Allocation(task.task_id, epoch, "r1", 1) for epoch in (0, 1)], stage.leadership
+    ),
+    "allocate by hand": lambda stage, task: stage.storage.allocate_many(
+        [Allocation(task.task_id, epoch, "r2", 1) for epoch in (0, 1)]
+    ),
+    "succeed": lambda stage, task: stage.complete([task]),
+    "fail": lambda stage, task: stage.complete([task], FAILURE),
+    "retry": lambda stage, task: stage.storage.retry_many(
+        "r1", [RetryRequest(task.task_id, 1, 10, "boom")]
+    ),
+    "release": lambda stage, task: stage.storage.release_many("r1", [task], "drain"),
+    "release unstarted": lambda stage, task: stage.storage.release_unstarted("r1", 1, "drain"),
+    "mark started": lambda stage, task: stage.storage.mark_started("r1", [task]),
+    "heartbeat": lambda stage, task: stage.storage.heartbeat_many("r1", [task]),
+    "progress": lambda stage, task: stage.storage.save_progress("r1", task, b"x"),
+    "cancel": lambda stage, task: stage.storage.cancel_many([task.task_id]),
+    "requeue": lambda stage, task: stage.storage.requeue_many([task.task_id]),
+    "register": lambda stage, task: stage.register(),
+    "report dead": lambda stage, task: stage.storage.report_dead("r1", 1, [task], 3),
+    "report dead, capped": lambda stage, task: stage.storage.report_dead("r1", 1, [task], 0),
+    "fence": lambda stage, task: (
+        stage.clock.advance(LEASE_MS / 1000 + 1),
+        stage.storage.fence_lapsed(stage.leadership, "r1", 1, MAX_CRASHES),
+    ),
+    "rescue orphans": lambda stage, task: (
+        stage.storage.set_runner_state("r1", 1, RunnerState.STOPPED),
+        stage.storage.rescue_orphans(stage.leadership, "r1", MAX_CRASHES),
+    ),
+}
+
+TAKEN_AWAY = {"running": TaskStatus.CREATED, "cancel requested": TaskStatus.CANCELED}
+ENDED = {"running": TaskStatus.COMPLETED, "cancel requested": TaskStatus.CANCELED}
+
+CHANGES: dict[str, dict[str, TaskStatus]] = {
+    "promote": {"scheduled": TaskStatus.CREATED},
+    "allocate": {"created": TaskStatus.RUNNING},
+    "allocate by hand": {"created": TaskStatus.RUNNING, "running": TaskStatus.RUNNING},
+    "succeed": ENDED,
+    "fail": ENDED,
+    "retry": {"running": TaskStatus.SCHEDULED, "cancel requested": TaskStatus.CANCELED},
+    "release": TAKEN_AWAY,
+    "release unstarted": TAKEN_AWAY,
+    "mark started": {},
+    "heartbeat": {},
+    "progress": {},
+    "cancel": {
+        "created": TaskStatus.CANCELED,
+        "scheduled": TaskStatus.CANCELED,
+        "running": TaskStatus.CANCEL_REQUESTED,
+    },
+    "requeue": {"failed": TaskStatus.CREATED, "canceled": TaskStatus.CREATED},
+    "register": TAKEN_AWAY,
+    "report dead": TAKEN_AWAY,
+    "report dead, capped": ENDED,
+    "fence": TAKEN_AWAY,
+    "rescue orphans": TAKEN_AWAY,
+}
+"""By operation and state, what the status becomes. Everything else changes no status."""
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("state", STATES)
+def test_p9_each_operation_writes_only_the_transition_it_is_for(stage, state, operation):
+    stage.register("r1")
+    stage.register("r2")
+    (task_id,) = stage.create("t1")
+    task = TaskEpoch(task_id, 1)
+    status, reach = STATES[state]
+    reach(stage, task)
+    before = stage.task(task_id)
+    assert before.status is status
+    OPERATIONS[operation](stage, task)
+    after = stage.task(task_id)
+    if state in CHANGES[operation]:
+        assert after.status is CHANGES[operation][state]
+        assert after.status in TRANSITIONS[status]
+    else:
+        assert (after.status, after.runner, after.epoch) == (status, before.runner, before.epoch)
+    given = after.status is TaskStatus.RUNNING and operation.startswith("allocate")
+    assert after.epoch == before.epoch + (given and state in CHANGES[operation])
+
+
+def test_p9_the_table_above_shows_every_transition():
+    seen = {
+        (STATES[state][0], status)
+        for changes in CHANGES.values()
+        for state, status in changes.items()
+    }
+    assert seen == {(old, status) for old, news in TRANSITIONS.items() for status in news}
