@@ -27,7 +27,7 @@ from tests.support.stage import FAILURE, LEASE_MS, MAX_CRASHES
 
 
 @pytest.fixture
-def asked(stage) -> TaskEpoch:
+def asked(stage):
     """A task of r1 that was started, and then asked to cancel."""
     (task,) = stage.running("t1")
     stage.storage.mark_started("r1", [task])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from msgspec.structs import replace
 
 from mqtasks.conditions import where
 from mqtasks.errors import InvalidArgument
@@ -51,12 +52,11 @@ def test_what_is_due_later_is_scheduled(stage):
 def test_priority_and_lane_of_a_scheduled_task_are_kept_for_later(stage):
     task = new("t1", delay_duration=1, priority=-3, labels={"a": "b"})
     (created,) = stage.storage.create_tasks([task])
-    for _ in range(2):
-        stored = stage.task(created.task_id)
-        assert (stored.priority, stored.lane) == (-3, lane_of(task.metadata))
-        stage.clock.advance(1)
-        stage.storage.promote_due(1)
-    assert stored.status is TaskStatus.CREATED
+    waiting = stage.task(created.task_id)
+    assert (waiting.priority, waiting.lane) == (-3, lane_of(task.metadata))
+    stage.clock.advance(1)
+    stage.storage.promote_due(1)
+    assert stage.task(created.task_id) == replace(waiting, status=TaskStatus.CREATED)
 
 
 def test_known_ids_are_answered_and_left_alone(stage):

@@ -49,12 +49,12 @@ WRITES: list[Write] = [complete, fail, retry, release, start, beat, progress]
 ENDINGS: list[Write] = [complete, fail, retry, release]
 
 
-def by_name(function) -> str:
+def by_name(function):
     return function.__name__.replace("_", " ")
 
 
 @pytest.fixture(params=WRITES, ids=by_name)
-def write(request) -> Write:
+def write(request):
     return request.param
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec.structs import replace
 
 from mqtasks.model import LaneSignature, TaskEpoch, TaskStatus, hash_signature, lane_of
@@ -175,7 +177,12 @@ def test_live_load_counts_live_rows_by_runner_and_lane(stage):
 
 
 def test_lane_signatures_are_told_for_lanes_with_live_or_created_rows(stage):
-    placed = {"concurrency": 3, "labels": {"b": "2", "a": "1"}, "cpu": 0.5, "memory": 10}
+    placed: dict[str, Any] = {
+        "concurrency": 3,
+        "labels": {"b": "2", "a": "1"},
+        "cpu": 0.5,
+        "memory": 10,
+    }
     stage.running("live", executor=7, **placed)
     stage.create("created")
     stage.create("later", executor="later", delay_duration=60)

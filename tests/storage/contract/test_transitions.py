@@ -50,6 +50,12 @@ STATES: dict[str, tuple[TaskStatus, Operation]] = {
     ),
 }
 
+
+def _fence(stage: Stage, task: TaskEpoch) -> None:
+    stage.clock.advance(LEASE_MS / 1000 + 1)
+    stage.storage.fence_lapsed(stage.leadership, "r1", 1, MAX_CRASHES)
+
+
 OPERATIONS: dict[str, Operation] = {
     "promote": lambda stage, task: stage.storage.promote_due(10),
     "allocate": lambda stage, task: stage.storage.allocate_many(
@@ -73,10 +79,7 @@ OPERATIONS: dict[str, Operation] = {
     "register": lambda stage, task: stage.register(),
     "report dead": lambda stage, task: stage.storage.report_dead("r1", 1, [task], 3),
     "report dead, capped": lambda stage, task: stage.storage.report_dead("r1", 1, [task], 0),
-    "fence": lambda stage, task: (
-        stage.clock.advance(LEASE_MS / 1000 + 1),
-        stage.storage.fence_lapsed(stage.leadership, "r1", 1, MAX_CRASHES),
-    ),
+    "fence": _fence,
     "rescue orphans": lambda stage, task: (
         stage.storage.set_runner_state("r1", 1, RunnerState.STOPPED),
         stage.storage.rescue_orphans(stage.leadership, "r1", MAX_CRASHES),
