@@ -61,6 +61,7 @@ class Allocator:
         self._turn = 0
         self._fleet = Fleet(())
         self._someone_waits = True
+        self._unfinished = False
         self._round: dict[int, LaneSignature] = {}
         self._blocked: dict[int, LaneSignature] = {}
         self.capacity: Final = Capacity(service.storage, self._signatures, service.clock)
@@ -98,16 +99,17 @@ class Allocator:
         self.gap = self._gap(fleet, self._clock.monotonic() - began)
         if given < placement.count:
             self.capacity.expire()  # a runner has gone, perhaps
-        more = (
-            not self._scan.complete
-            or placement.barrier is not None
+        self._unfinished |= (
+            placement.barrier is not None
             or placement.count >= self._batch
             or len(candidates) > self._reader.most_reads
         )
-        if more and fleet.total_room():
+        again = fleet.total_room() and (self._unfinished or not self._scan.complete)
+        if self._scan.complete or not again:
+            self._end_round()
+        if again:
             return 0.0 if given or not placement.count else _REFUSED_PAUSE
-        self._end_round()
-        return self._settle(fleet, bool(given))
+        return self._settle(fleet, worked=bool(given))
 
     def explain(self, most: int = 100) -> list[tuple[int, LaneSignature, Unplaced]]:
         """Return up to ``most`` lanes whose tasks waited in the last round, and why now."""
@@ -145,7 +147,7 @@ class Allocator:
                 self._round[demand.lane] = demand.signature
         return placement, len(given)
 
-    def _settle(self, fleet: Fleet, worked: bool) -> float:  # noqa: FBT001 - internal
+    def _settle(self, fleet: Fleet, *, worked: bool) -> float:
         """Nothing more can be placed: even out what waits, and say when to look again."""
         waiting = bool(self._blocked) or self._someone_waits
         delay = self._cadence.delay(worked=worked, waiting=waiting)
@@ -176,6 +178,7 @@ class Allocator:
 
     def _end_round(self) -> None:
         self._scan.end_round()
+        self._unfinished = False
         self._blocked, self._round = self._round, {}
 
     def _stand_by(self) -> float:

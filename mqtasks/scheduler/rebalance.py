@@ -16,7 +16,7 @@ from mqtasks.storage.contract import LaneLoad
 
 _PATIENCE: Final = 0.2
 """Seconds of imbalance before anything is asked back: what waits may start by itself meanwhile."""
-_FIRST_PAUSE: Final = 0.5
+_FIRST_PAUSE: Final = 1.0
 _LONGEST_PAUSE: Final = 30.0
 
 
@@ -68,7 +68,7 @@ class Rebalancer:
             imbalance = self._open.setdefault(room.id, _Imbalance(now))
             if now >= imbalance.ask_at:
                 requests[room.id] = count
-                # Runners that cannot give anything back must not be asked twice a second for ever.
+                # Runners that cannot give anything back must not be asked each second for ever.
                 imbalance.ask_at = now + imbalance.pause
                 imbalance.pause = min(2 * imbalance.pause, _LONGEST_PAUSE)
         self._open = {key: value for key, value in self._open.items() if key in seen}
