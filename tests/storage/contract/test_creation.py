@@ -81,6 +81,14 @@ def test_duplicates_inside_a_batch_create_one_row(stage):
     assert stage.task(a).parent_task_id == ""
 
 
+def test_a_batch_is_numbered_in_the_order_given(stage):
+    """Lanes are first in, first out by task id; so tasks of one batch run in its order."""
+    names = ["c", "a", "b", "B", "d", "A"]
+    stage.storage.create_tasks([new(name) for name in names])
+    (lane,) = stage.storage.lanes(0, 1)
+    assert [item.metadata.id for item in stage.storage.lane_tasks(lane, 10)] == names
+
+
 def test_an_ended_task_still_holds_its_id(stage):
     (task,) = stage.running("a")
     stage.complete([task])

@@ -23,7 +23,7 @@ def cron(name: str, next_time: int = NOW, **fields) -> CronTask:
 
 
 @pytest.fixture
-def stored(stage) -> CronTask:
+def stored(stage):
     """The stored row of a definition that is due now."""
     assert stage.storage.add_cron_task(cron("nightly", timezone="Europe/Berlin")) == 1
     return the_only(stage)

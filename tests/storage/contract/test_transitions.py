@@ -59,10 +59,10 @@ def _fence(stage: Stage, task: TaskEpoch) -> None:
 OPERATIONS: dict[str, Operation] = {
     "promote": lambda stage, task: stage.storage.promote_due(10),
     "allocate": lambda stage, task: stage.storage.allocate_many(
-        [Allocation(task.task_id, epoch, "r1", 1) for epoch in (0, 1)], stage.leadership
+        [Allocation(task.task_id, stage.task(task.task_id).epoch, "r1", 1)], stage.leadership
     ),
     "allocate by hand": lambda stage, task: stage.storage.allocate_many(
-        [Allocation(task.task_id, epoch, "r2", 1) for epoch in (0, 1)]
+        [Allocation(task.task_id, stage.task(task.task_id).epoch, "r2", 1)]
     ),
     "succeed": lambda stage, task: stage.complete([task]),
     "fail": lambda stage, task: stage.complete([task], FAILURE),
