@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
 import msgspec
 
+from mqtasks.config import Settings
 from mqtasks.errors import InvalidArgument
 
 _DAY: Final = 86_400.0
@@ -79,6 +80,13 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
                 "slow_poll", self.slow_poll, f"must be at least fast_poll ({self.fast_poll:g} s)"
             )
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the options that a process's settings ask for; the others have their defaults."""
+        given = {name: getattr(settings, name) for name in _SETTINGS}
+        rescue_interval = min(1.0, settings.heartbeat_timeout / 3)
+        return cls(**given, rescue_interval=rescue_interval)
+
 
 _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("leader_ttl", 0.5, 3600.0),
@@ -101,4 +109,13 @@ _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("prune_interval", 0.01, _DAY),
     ("prune_batch", 1, _MOST_ROWS),
     ("stats_interval", 0.1, 3600.0),
+)
+
+_SETTINGS: Final = (
+    "leader_ttl",
+    "leader_renew",
+    "heartbeat_timeout",
+    "max_crashes",
+    "retention_success",
+    "retention_failure",
 )

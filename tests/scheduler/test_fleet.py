@@ -107,12 +107,15 @@ def test_each_reason_is_told_with_its_figures(signature, reason, words):
     )
     assert fleet.room(signature) == 0
     why = fleet.explain(signature)
+    assert why is not None
     assert why.reason is reason
     assert words in str(why)
 
 
 def test_without_runners_that_is_the_reason():
-    assert Fleet([]).explain(LaneSignature("work")).reason is Reason.NO_RUNNER
+    why = Fleet([]).explain(LaneSignature("work"))
+    assert why is not None
+    assert why.reason is Reason.NO_RUNNER
 
 
 def test_what_fits_has_no_reason():

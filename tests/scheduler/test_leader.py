@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import pytest
 
 from mqtasks.clock import ManualClock
 from mqtasks.errors import StorageUnavailable
+from mqtasks.model import Leadership
 from mqtasks.scheduler.leader import LEASE_NAME, LeaderElection
 from tests.scheduler.harness import World
 
 
 def election(world: World, holder: str) -> LeaderElection:
     return LeaderElection(world.spy, holder, 5.0, 1.5, world.clock)  # type: ignore[arg-type]
+
+
+def reign(of: LeaderElection) -> Leadership:
+    """Return the leadership that is trusted now."""
+    leadership = of.leadership()
+    assert leadership is not None
+    return leadership
 
 
 def fail_on(world: World, name: str) -> None:
@@ -29,7 +38,7 @@ def test_a_free_lease_is_won_at_the_first_step(world):
     assert first.leadership() is None
     assert first.run_once() == 1.5
     assert first.leadership() is not None
-    assert first.leadership().term == 1
+    assert reign(first).term == 1
 
 
 def test_a_standby_does_not_lead_and_looks_again_soon(world):
@@ -50,7 +59,7 @@ def test_a_standby_takes_over_within_the_ttl_of_a_dead_leader(world, clock):
             clock.advance(delay)
             waited += delay
     assert waited <= 5.5
-    assert second.leadership().term == 2
+    assert reign(second).term == 2
 
 
 def test_trust_ends_before_the_lease_does(world, clock):
@@ -81,19 +90,19 @@ def test_renewing_in_time_keeps_the_term(world, clock):
     for _ in range(20):
         clock.advance(1.5)
         first.run_once()
-        assert first.leadership().term == 1
+        assert reign(first).term == 1
 
 
 def test_a_refused_renewal_ends_the_reign_at_once(world, clock):
     first, second = election(world, "a"), election(world, "b")
     first.run_once()
-    first_leadership = first.leadership()
+    first_leadership = reign(first)
     world.storage.release_lease(first_leadership)
     second.run_once()
     assert first.leadership() == first_leadership, "it cannot know yet; its writes are refused"
     first.run_once()
     assert first.leadership() is None
-    assert second.leadership().term == 2
+    assert reign(second).term == 2
 
 
 def test_a_renewal_that_fails_leaves_the_deadline_as_it_was(world, clock):
@@ -114,18 +123,18 @@ def test_a_reign_that_was_not_trusted_for_a_moment_gets_a_new_term(world, clock)
     clock.advance(4.5)
     assert first.leadership() is None
     first.run_once()
-    assert first.leadership().term == 2
+    assert reign(first).term == 2
 
 
 def test_doubt_ends_only_the_reign_it_speaks_of(world):
     first = election(world, "a")
     first.run_once()
-    old = first.leadership()
+    old = reign(first)
     first.doubt(old)
     assert first.leadership() is None
     first.doubt(old)
     first.run_once()
-    new = first.leadership()
+    new = reign(first)
     assert new.term == old.term + 1
     first.doubt(old)
     assert first.leadership() == new
@@ -134,7 +143,7 @@ def test_doubt_ends_only_the_reign_it_speaks_of(world):
 def test_doubt_during_a_renewal_is_not_overwritten_by_it(world):
     first = election(world, "a")
     first.run_once()
-    leading = first.leadership()
+    leading = reign(first)
 
     def doubt_meanwhile(name: str) -> None:
         if name == "renew_lease":
@@ -168,12 +177,10 @@ def test_resigning_without_a_database_is_no_error(world):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_p6_never_do_two_trust_their_leadership_at_once(world, clock: ManualClock, seed: int):
-    import random
-
     chance = random.Random(seed)
     parties: list[Any] = [election(world, f"s{i}") for i in range(3)]
     world.spy.before = lambda _name: clock.advance(chance.choice([0.0, 0.0, 0.1, 2.0]))
-    led = set()
+    led: set[str] = set()
     for _ in range(600):
         clock.advance(chance.random())
         chance.choice(parties).run_once()

@@ -272,10 +272,10 @@ def test_ten_thousand_tasks_over_a_thousand_runners_take_well_under_100_ms():
         )
         for lane in range(100)
     ]
-    best = float("inf")
+    seconds = []
     for _ in range(5):
         began = time.process_time()
         result = place(Fleet(rooms), lanes, NOW)
-        best = min(best, time.process_time() - began)
-    assert result.count == 10_000
-    assert best < 0.1
+        seconds.append(time.process_time() - began)
+        assert result.count == 10_000
+    assert min(seconds) < 0.1

@@ -14,6 +14,7 @@ def asked(world) -> dict[str, list[int]]:
 
     def heard(channel: str, payload: bytes) -> None:
         hint = decode_revoked(payload)
+        assert hint is not None
         requests.setdefault(channel.rpartition(":")[2], []).append(hint.give_back)
 
     keys = world.service.keys

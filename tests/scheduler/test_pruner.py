@@ -1,0 +1,75 @@
+"""Ended rows go when their retention is over, in chunks."""
+
+from __future__ import annotations
+
+import pytest
+
+from mqtasks.conditions import where
+from mqtasks.scheduler import Scheduler
+from tests.scheduler.harness import World
+
+
+@pytest.fixture
+def leader(world: World) -> Scheduler:
+    return world.leader(
+        leader_ttl=3600.0, retention_success=100.0, retention_failure=200.0, prune_batch=10
+    )
+
+
+def ended(world, leader, count: int) -> None:
+    world.runner("r1", parallelism=count)
+    world.create(count)
+    leader.parts.allocate()
+    assert world.finish() == count
+
+
+def test_a_sweep_goes_in_chunks_with_pauses_and_rests_at_the_end(world, clock, leader):
+    ended(world, leader, 35)
+    clock.advance(101)
+    delays: list[float] = []
+    while not delays or delays[-1] < 60:
+        delays.append(leader.parts.pruner.run_once())
+    assert len(delays) in {4, 5}
+    assert all(0.05 <= delay < 60 for delay in delays[:-1])
+    assert world.storage.query() == []
+    assert leader.parts.pruner.deleted == 35
+
+
+def test_a_chunk_that_took_long_is_followed_by_a_longer_pause(world, clock, leader):
+    ended(world, leader, 35)
+    clock.advance(101)
+    world.spy.before = lambda name: clock.advance(0.5) if name == "prune" else None
+    assert leader.parts.pruner.run_once() == pytest.approx(2.0)
+
+
+def test_rows_within_their_retention_stay(world, clock, leader):
+    ended(world, leader, 5)
+    world.create(3)
+    clock.advance(99)
+    leader.parts.pruner.run_once()
+    assert len(world.storage.query(where.everything())) == 8
+    clock.advance(2)
+    leader.parts.pruner.run_once()
+    assert len(world.storage.query()) == 3
+
+
+def test_failures_are_kept_for_longer(world, clock, leader):
+    (task,) = world.create()
+    world.storage.cancel_many([task])
+    clock.advance(199)
+    leader.parts.pruner.run_once()
+    assert world.storage.load([task])
+    clock.advance(2)
+    leader.parts.pruner.run_once()
+    assert not world.storage.load([task])
+
+
+def test_a_standby_prunes_nothing_and_starts_over_when_it_leads(world, clock, leader):
+    ended(world, leader, 35)
+    clock.advance(101)
+    leader.parts.pruner.run_once()
+    leader.parts.election.resign()
+    world.spy.reset()
+    assert leader.parts.pruner.run_once() == 60
+    assert not world.spy.calls
+    assert len(world.storage.query()) == 25
