@@ -1,0 +1,527 @@
+-- Statements for MySQL 8.0+ and MariaDB 10.6+. The same names stand in sqlite.sql.
+-- FORCE INDEX: statistics that are a million rows old must not turn a seek into a scan.
+
+-- ---- server ----------------------------------------------------------------------------------
+
+-- name: now
+-- The database's clock.
+SELECT {now};
+
+-- name: server
+-- Which server answers, and its clock in seconds.
+SELECT @@hostname, @@port, @@server_id, UNIX_TIMESTAMP();
+
+-- name: uptime
+-- For how many seconds it runs.
+SHOW GLOBAL STATUS LIKE 'Uptime';
+
+-- name: take_named_lock
+-- Lock out other migrations; the end of the connection frees it.
+SELECT GET_LOCK(?, ?);
+
+-- name: create_schema_version
+-- The table of applied migrations; itself never migrated.
+CREATE TABLE IF NOT EXISTS mqtasks_schema_version (
+    version INT UNSIGNED NOT NULL PRIMARY KEY, name VARBINARY(255) NOT NULL, applied_at BIGINT NOT NULL
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
+
+-- name: record_migration
+-- Note a migration as applied; twice is harmless.
+REPLACE INTO mqtasks_schema_version (version, name, applied_at) VALUES (?, ?, {now});
+
+-- name: schema_versions
+-- Which migrations were applied.
+SELECT version, name, applied_at FROM mqtasks_schema_version ORDER BY version;
+
+-- ---- records ---------------------------------------------------------------------------------
+
+-- name: insert_tasks
+-- Create tasks; the columns left out have defaults.
+-- Differs because values are rendered into one statement for many rows.
+INSERT INTO mqtasks_task
+    (metadata_id, context, executor, options, parent_task_id, status, priority, lane,
+     queue_lane, queue_rank, run_at, retention_ms, created_at)
+VALUES {rows};
+
+-- name: insert_records
+-- Insert whole rows (the reference's add).
+INSERT INTO mqtasks_task
+    (metadata_id, executor, context, options, parent_task_id, status, runner, runner_generation,
+     epoch, attempt, crashes, reassigned, priority, lane, queue_lane, queue_rank, run_at,
+     created_at, allocated_at, started_at, last_heartbeat, completed_at, result_code, error,
+     result, progress, retention_ms)
+VALUES {rows};
+
+-- name: known_ids
+-- Which of these metadata ids are stored.
+SELECT metadata_id, task_id FROM mqtasks_task WHERE metadata_id IN ({in});
+
+-- name: find
+-- Tasks by metadata id.
+SELECT {task_columns} FROM mqtasks_task WHERE metadata_id IN ({in});
+
+-- name: load
+-- Tasks by id.
+SELECT {task_columns} FROM mqtasks_task WHERE task_id IN ({in}) ORDER BY task_id;
+
+-- name: select_tasks
+-- Tasks by conditions; the text goes on with WHERE.
+SELECT {task_columns} FROM mqtasks_task;
+
+-- name: select_doomed
+-- Ids of the rows that a delete takes; the text goes on with WHERE and a row lock.
+SELECT task_id FROM mqtasks_task;
+
+-- name: overwrite_task
+-- Write every field but the id, metadata id and creation; the text goes on with conditions.
+-- Differs because assignments see what those before them wrote: allocated_at comes before epoch.
+UPDATE mqtasks_task SET
+    executor = ?, context = ?, options = ?, parent_task_id = ?, status = ?, runner = ?,
+    runner_generation = ?,
+    allocated_at = CASE WHEN epoch <> ? OR allocated_at = 0 THEN ? ELSE allocated_at END,
+    epoch = ?, attempt = ?, crashes = ?, reassigned = ?, priority = ?, lane = ?, queue_lane = ?,
+    queue_rank = ?, run_at = ?, last_heartbeat = ?, started_at = ?, completed_at = ?,
+    result_code = ?, error = ?, result = ?, progress = ?, retention_ms = ?
+WHERE task_id = ?;
+
+-- name: delete_tasks
+-- Delete rows by id.
+DELETE FROM mqtasks_task WHERE task_id IN ({in});
+
+-- name: delete_attempts
+-- Delete the history of tasks by id.
+DELETE FROM mqtasks_attempt WHERE task_id IN ({in});
+
+-- name: attempts
+-- The history of one task.
+SELECT task_id, epoch, runner, outcome, started_at, ended_at, error, traceback
+FROM mqtasks_attempt WHERE task_id = ? ORDER BY epoch;
+
+-- name: count_status
+-- How many rows are in a status, but no more than a cap.
+SELECT COUNT(*) FROM
+    (SELECT 1 FROM mqtasks_task FORCE INDEX (mqtasks_task_queue) WHERE status = ? LIMIT ?)
+    AS counted;
+
+-- name: count_executors
+-- How many rows of a status each executor has, among no more than a cap.
+SELECT executor, status, failed, COUNT(*) FROM
+    (SELECT executor, status, COALESCE(result_code, 0) AS failed FROM mqtasks_task
+     FORCE INDEX (mqtasks_task_queue) WHERE status = ? LIMIT ?) AS seen
+GROUP BY executor, status, failed;
+
+-- name: prune_chunk
+-- The next rows by id, and since when each may go: NULL while it has not ended.
+SELECT task_id, created_at,
+    CASE WHEN status NOT IN (2, 3) THEN NULL
+         ELSE completed_at + COALESCE(retention_ms,
+             CASE WHEN status = 2 AND result_code = 0 THEN ? ELSE ? END) END,
+    {now}
+FROM mqtasks_task WHERE task_id >= ? ORDER BY task_id LIMIT ?;
+
+-- name: lock_victims
+-- Of these rows, the ids of those past their retention, locked.
+SELECT task_id FROM mqtasks_task
+WHERE task_id IN ({in}) AND status IN (2, 3) AND completed_at + COALESCE(retention_ms,
+    CASE WHEN status = 2 AND result_code = 0 THEN ? ELSE ? END) <= {now}
+ORDER BY task_id FOR UPDATE;
+
+-- name: shortest_retention
+-- The shortest retention any task ever asked for.
+SELECT MIN(floor_ms) FROM mqtasks_retention;
+
+-- name: has_retention
+-- Whether a retention is noted.
+SELECT 1 FROM mqtasks_retention WHERE floor_ms = ?;
+
+-- name: note_retention
+-- Note a retention; twice is harmless.
+REPLACE INTO mqtasks_retention (floor_ms) VALUES (?);
+
+-- ---- scheduler's side of the queue -----------------------------------------------------------
+
+-- name: due
+-- Ids of SCHEDULED rows that are due, earliest first: one index range.
+SELECT task_id FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 4 AND runner = '' AND queue_lane = 0 AND queue_rank = 0 AND run_at <= {now}
+ORDER BY run_at, task_id LIMIT ?;
+
+-- name: promote
+-- Make due rows CREATED; they enter their lanes.
+UPDATE mqtasks_task SET status = 0, queue_lane = lane, queue_rank = -priority
+WHERE task_id IN ({in}) AND status = 4 AND run_at <= {now};
+
+-- name: next_due
+-- Milliseconds until the earliest SCHEDULED row is due.
+SELECT run_at - {now} FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 4 AND runner = '' AND queue_lane = 0 AND queue_rank = 0
+ORDER BY run_at LIMIT 1;
+
+-- name: lanes
+-- The first lane in (?, ?] that holds CREATED rows.
+-- Differs because no optimizer here seeks from group to group reliably: many of these are joined
+-- by UNION ALL, each a seek of its own.
+SELECT ?, MIN(queue_lane) FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 0 AND runner = '' AND queue_lane > ? AND queue_lane <= ?;
+
+-- name: lane_tasks
+-- The head of a lane, in index order.
+SELECT {task_columns} FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 0 AND runner = '' AND queue_lane = ?
+ORDER BY queue_rank, run_at, task_id LIMIT ?;
+
+-- name: live_load
+-- Live rows by runner and lane, one status at a time: index only, in index order.
+SELECT runner, queue_lane, COUNT(*) FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = ? GROUP BY runner, queue_lane;
+
+-- name: created_sample
+-- One CREATED row of a lane.
+SELECT executor, options FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 0 AND runner = '' AND queue_lane = ? LIMIT 1;
+
+-- name: live_samples
+-- One live row of each of these lanes.
+SELECT queue_lane, MIN(task_id) FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status IN (1, 5) AND queue_lane IN ({in}) GROUP BY queue_lane;
+
+-- name: signatures
+-- What the signature of rows is made of.
+SELECT task_id, executor, options FROM mqtasks_task WHERE task_id IN ({in});
+
+-- name: leader
+-- The leader row, locked against another term until this transaction ends.
+-- Differs because FOR SHARE is a syntax error on MariaDB.
+SELECT holder, term, expires_at > {now} FROM mqtasks_lease WHERE name = ? LOCK IN SHARE MODE;
+
+-- name: lock_runners
+-- Runner rows, locked against draining and fencing until this transaction ends.
+SELECT runner_id, generation, state, lease_expires_at > {now} FROM mqtasks_runner
+WHERE runner_id IN ({in}) ORDER BY runner_id LOCK IN SHARE MODE;
+
+-- name: executors_of
+-- Executor and state of tasks that are to be allocated.
+SELECT task_id, executor, status FROM mqtasks_task WHERE task_id IN ({in});
+
+-- name: allocate
+-- Give CREATED rows to runners.
+UPDATE mqtasks_task SET status = 1, runner = {runner}, runner_generation = {generation},
+    epoch = epoch + 1, started_at = 0, last_heartbeat = {now}, allocated_at = {now}
+WHERE task_id IN ({task_id}) AND status = 0 AND epoch = {epoch};
+
+-- name: allocate_by_hand
+-- Give CREATED rows, or RUNNING ones of other runners, to runners.
+UPDATE mqtasks_task SET status = 1, runner = {runner}, runner_generation = {generation},
+    epoch = epoch + 1, started_at = 0, last_heartbeat = {now}, allocated_at = {now}
+WHERE task_id IN ({task_id}) AND epoch = {epoch}
+    AND (status = 0 OR (status = 1 AND runner <> {runner}));
+
+-- name: owners
+-- Who owns tasks now.
+SELECT task_id, status, runner, runner_generation, epoch FROM mqtasks_task
+WHERE task_id IN ({in});
+
+-- ---- worker's side ---------------------------------------------------------------------------
+
+-- name: owned
+-- Live rows of a generation of a runner.
+SELECT task_id, epoch, status FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status IN (1, 5) AND runner = ? AND runner_generation = ?;
+
+-- name: complete
+-- End RUNNING rows as COMPLETED, SUCCESS.
+UPDATE mqtasks_task SET status = 2, result_code = 0, error = NULL, result = {result},
+    started_at = {now} - {elapsed}, completed_at = {now}
+WHERE task_id IN ({task_id}) AND status = 1 AND runner = ? AND epoch = {epoch};
+
+-- name: complete_failed
+-- End RUNNING rows as COMPLETED, FAILED.
+UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = {result},
+    started_at = {now} - {elapsed}, completed_at = {now}
+WHERE task_id IN ({task_id}) AND status = 1;
+
+-- name: end_canceled
+-- End CANCEL_REQUESTED rows as CANCELED.
+UPDATE mqtasks_task SET status = 3, completed_at = {now}
+WHERE task_id IN ({in}) AND status = 5;
+
+-- name: retry
+-- Send RUNNING rows back to SCHEDULED.
+UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, attempt = attempt + 1, runner = '',
+    runner_generation = 0, started_at = 0, queue_lane = 0, queue_rank = 0
+WHERE task_id IN ({task_id}) AND status = 1;
+
+-- name: release
+-- Send RUNNING rows back to CREATED, due at once.
+UPDATE mqtasks_task SET status = 0, runner = '', runner_generation = 0, started_at = 0,
+    run_at = LEAST(run_at, {now})
+WHERE task_id IN ({in}) AND status = 1;
+
+-- name: lock_tasks
+-- What the fenced writes need to know of rows, locked.
+SELECT task_id, status, runner, epoch, started_at FROM mqtasks_task
+WHERE task_id IN ({in}) ORDER BY task_id FOR UPDATE;
+
+-- name: record_attempts
+-- Write history rows for locked rows; without elapsed, the start is the row's own.
+REPLACE INTO mqtasks_attempt
+    (task_id, epoch, runner, outcome, started_at, ended_at, error, traceback)
+SELECT task_id, epoch, runner, {outcome}, COALESCE({now} - {elapsed}, started_at), {now},
+    {error}, {traceback}
+FROM mqtasks_task WHERE task_id IN ({task_id});
+
+-- name: outcomes
+-- What rows show that a fenced write did not match.
+SELECT task_id, status, runner, epoch, result_code, error, result FROM mqtasks_task
+WHERE task_id IN ({in});
+
+-- name: past_attempts
+-- History rows of tasks, without texts.
+SELECT task_id, epoch, runner, outcome FROM mqtasks_attempt WHERE task_id IN ({in});
+
+-- name: unstarted
+-- Live rows of a generation of a runner whose executor was not started.
+SELECT task_id FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status IN (1, 5) AND runner = ? AND runner_generation = ? AND started_at = 0;
+
+-- name: mark_started
+-- Note that executors run.
+UPDATE mqtasks_task SET started_at = CASE WHEN started_at = 0 THEN {now} ELSE started_at END,
+    last_heartbeat = {now}
+WHERE task_id IN ({task_id}) AND status IN (1, 5) AND runner = ? AND epoch = {epoch};
+
+-- name: heartbeat
+-- Note that runners are alive.
+UPDATE mqtasks_task SET last_heartbeat = {now}
+WHERE task_id IN ({task_id}) AND status IN (1, 5) AND runner = ? AND epoch <= {epoch};
+
+-- name: cancel_requested
+-- Tasks of a runner that somebody wants canceled.
+SELECT task_id, epoch FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 5 AND runner = ?;
+
+-- name: save_progress
+-- Write the progress of one task.
+UPDATE mqtasks_task SET progress = ?
+WHERE task_id = ? AND status IN (1, 5) AND runner = ? AND epoch = ?;
+
+-- ---- operator's side -------------------------------------------------------------------------
+
+-- name: cancel_waiting
+-- End waiting rows as CANCELED.
+UPDATE mqtasks_task SET status = 3, completed_at = {now}, queue_lane = lane,
+    queue_rank = -priority
+WHERE task_id IN ({in}) AND status IN (0, 4);
+
+-- name: request_cancel
+-- Ask the owners of RUNNING rows to cancel.
+UPDATE mqtasks_task SET status = 5 WHERE task_id IN ({in}) AND status = 1;
+
+-- name: lock_ended
+-- Ids of FAILED and CANCELED rows, locked.
+SELECT task_id FROM mqtasks_task
+WHERE task_id IN ({in}) AND (status = 3 OR (status = 2 AND result_code = 1))
+ORDER BY task_id FOR UPDATE;
+
+-- name: requeue
+-- Send ended rows back to CREATED, due now.
+UPDATE mqtasks_task SET status = 0, runner = '', runner_generation = 0, run_at = {now},
+    attempt = 0, crashes = 0, reassigned = 0, started_at = 0, completed_at = 0,
+    result_code = NULL, error = NULL, result = NULL
+WHERE task_id IN ({in}) AND status IN (2, 3);
+
+-- ---- runners ---------------------------------------------------------------------------------
+
+-- name: lock_runner
+-- One runner row, locked.
+SELECT generation, holder, state, lease_expires_at - {now}, host, pid FROM mqtasks_runner
+WHERE runner_id = ? FOR UPDATE;
+
+-- name: insert_runner
+-- The first registration of a runner id.
+INSERT INTO mqtasks_runner
+    (runner_id, generation, holder, state, lease_expires_at, executors, labels, cpu, memory,
+     parallelism, max_wait_tasks, host, pid, version, started_at)
+VALUES (?, 1, ?, 1, {now} + ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now});
+
+-- name: restart_runner
+-- A further registration of a runner id.
+UPDATE mqtasks_runner SET generation = generation + 1, holder = ?, state = 1,
+    lease_expires_at = {now} + ?, executors = ?, labels = ?, cpu = ?, memory = ?,
+    parallelism = ?, max_wait_tasks = ?, host = ?, pid = ?, version = ?, started_at = {now},
+    stopped_at = 0
+WHERE runner_id = ?;
+
+-- name: renew_runners
+-- Extend leases; the text goes on with the runners.
+UPDATE mqtasks_runner SET lease_expires_at = {now} + ? WHERE state <> 3;
+
+-- name: renewable_runners
+-- Which runners have a lease to extend; the text goes on with them.
+SELECT runner_id FROM mqtasks_runner WHERE state <> 3;
+
+-- name: set_runner_state
+-- Change the state of a generation; STOPPED is the last one.
+UPDATE mqtasks_runner SET
+    stopped_at = CASE WHEN ? = 3 AND state <> 3 THEN {now} ELSE stopped_at END, state = ?
+WHERE runner_id = ? AND generation = ? AND (state <> 3 OR ? = 3);
+
+-- name: runners
+-- All runner rows.
+SELECT runner_id, generation, holder, state, lease_expires_at - {now}, executors, labels, cpu,
+    memory, parallelism, max_wait_tasks, host, pid, version, started_at
+FROM mqtasks_runner ORDER BY runner_id;
+
+-- name: fence_runner
+-- End a generation whose process is known dead.
+UPDATE mqtasks_runner SET generation = generation + 1,
+    stopped_at = CASE WHEN state <> 3 THEN {now} ELSE stopped_at END, state = 3
+WHERE runner_id = ? AND generation = ?;
+
+-- name: fence_lapsed
+-- End a generation whose lease has lapsed.
+UPDATE mqtasks_runner SET generation = generation + 1, stopped_at = {now}, state = 3
+WHERE runner_id = ? AND generation = ? AND state <> 3 AND lease_expires_at < {now};
+
+-- name: owning_runners
+-- Runner ids that own rows in a live status, in index order.
+SELECT DISTINCT runner FROM mqtasks_task FORCE INDEX (mqtasks_task_queue) WHERE status = ?;
+
+-- name: runner_states
+-- State of every runner row.
+SELECT runner_id, state FROM mqtasks_runner;
+
+-- name: live_ids
+-- Ids of the live rows of a runner: index only.
+SELECT task_id FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status IN (1, 5) AND runner = ?;
+
+-- name: lock_live
+-- What a rescue needs to know of live rows, locked.
+SELECT task_id, epoch, status, runner_generation, started_at, last_heartbeat, allocated_at,
+    crashes, reassigned, options, {now}
+FROM mqtasks_task WHERE task_id IN ({in}) AND status IN (1, 5) AND runner = ?
+ORDER BY task_id FOR UPDATE;
+
+-- name: rescue
+-- Send rescued rows back to CREATED.
+UPDATE mqtasks_task SET status = 0, runner = '', runner_generation = 0, started_at = 0,
+    crashes = crashes + {crashed}, reassigned = reassigned + 1
+WHERE task_id IN ({task_id}) AND status = 1;
+
+-- name: rescue_failed
+-- End rescued rows that reached a cap as FAILED.
+UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = NULL,
+    completed_at = {now}, crashes = crashes + {crashed}, reassigned = reassigned + 1
+WHERE task_id IN ({task_id}) AND status = 1;
+
+-- name: rescue_canceled
+-- End rescued rows that were to be canceled as CANCELED.
+UPDATE mqtasks_task SET status = 3, completed_at = {now}, crashes = crashes + {crashed}
+WHERE task_id IN ({task_id}) AND status = 5;
+
+-- name: crashed_attempts
+-- CRASHED history rows of a runner, locked.
+SELECT task_id, epoch FROM mqtasks_attempt
+WHERE task_id IN ({in}) AND runner = ? AND outcome = 3 ORDER BY task_id, epoch FOR UPDATE;
+
+-- name: absolve_attempts
+-- Turn CRASHED history rows into FENCED.
+UPDATE mqtasks_attempt SET outcome = 7
+WHERE task_id IN ({task_id}) AND epoch = {epoch} AND outcome = 3;
+
+-- name: absolve_tasks
+-- Take back one crash charge of tasks that have not ended.
+UPDATE mqtasks_task SET crashes = crashes - 1
+WHERE task_id IN ({in}) AND crashes > 0 AND status NOT IN (2, 3);
+
+-- name: stopped_runners
+-- Runners that were stopped long ago, locked.
+SELECT runner_id FROM mqtasks_runner WHERE state = 3 AND stopped_at + ? <= {now}
+ORDER BY runner_id FOR UPDATE;
+
+-- name: delete_runner
+-- Delete a runner row.
+DELETE FROM mqtasks_runner WHERE runner_id = ?;
+
+-- ---- leases ----------------------------------------------------------------------------------
+
+-- name: lock_lease
+-- One lease, locked.
+SELECT holder, term, expires_at - {now} FROM mqtasks_lease WHERE name = ? FOR UPDATE;
+
+-- name: insert_lease
+-- The first holder of a lease.
+INSERT INTO mqtasks_lease (name, holder, term, expires_at) VALUES (?, ?, 1, {now} + ?);
+
+-- name: take_lease
+-- The next term of a lease.
+UPDATE mqtasks_lease SET holder = ?, term = term + 1, expires_at = {now} + ? WHERE name = ?;
+
+-- name: renew_lease
+-- Extend a lease.
+UPDATE mqtasks_lease SET expires_at = {now} + ? WHERE name = ? AND holder = ? AND term = ?;
+
+-- name: release_lease
+-- Give a lease up.
+UPDATE mqtasks_lease SET holder = '', expires_at = 0
+WHERE name = ? AND term = ? AND holder IN (?, '');
+
+-- name: lease
+-- Who holds a lease.
+SELECT holder, term, expires_at - {now} FROM mqtasks_lease WHERE name = ?;
+
+-- ---- cron ------------------------------------------------------------------------------------
+
+-- name: cron_tasks
+-- All definitions that are not deleted.
+SELECT cron_id, metadata_id, executor, context, options, cron_expr, timezone, next_time,
+    trigger_times, version, paused, created_at, updated_at
+FROM mqtasks_cron_task WHERE deleted = 0 ORDER BY metadata_id;
+
+-- name: due_cron
+-- Definitions that are due, earliest first.
+SELECT cron_id, metadata_id, executor, context, options, cron_expr, timezone, next_time,
+    trigger_times, version, paused, created_at, updated_at
+FROM mqtasks_cron_task FORCE INDEX (mqtasks_cron_task_due)
+WHERE deleted = 0 AND paused = 0 AND next_time <= {now} ORDER BY next_time, cron_id LIMIT ?;
+
+-- name: next_cron
+-- Milliseconds until the next definition is due.
+SELECT next_time - {now} FROM mqtasks_cron_task FORCE INDEX (mqtasks_cron_task_due)
+WHERE deleted = 0 AND paused = 0 ORDER BY next_time LIMIT 1;
+
+-- name: lock_crons
+-- What triggers and edits need to know of definitions, locked.
+SELECT cron_id, metadata_id, trigger_times, version, paused, deleted FROM mqtasks_cron_task
+WHERE metadata_id IN ({in}) ORDER BY metadata_id FOR UPDATE;
+
+-- name: lock_cron
+-- What a trigger or an edit needs to know of one definition, locked.
+SELECT cron_id, metadata_id, trigger_times, version, paused, deleted FROM mqtasks_cron_task
+WHERE metadata_id = ? FOR UPDATE;
+
+-- name: insert_cron
+-- A definition that is new.
+INSERT INTO mqtasks_cron_task
+    (executor, context, options, cron_expr, timezone, next_time, paused, trigger_times, version,
+     created_at, updated_at, metadata_id)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {now}, ?);
+
+-- name: replace_cron
+-- Edit a definition, or bring a deleted one back.
+UPDATE mqtasks_cron_task SET executor = ?, context = ?, options = ?, cron_expr = ?,
+    timezone = ?, next_time = ?, paused = ?, version = version + 1, deleted = 0,
+    updated_at = {now}
+WHERE cron_id = ?;
+
+-- name: advance_crons
+-- Definitions that have fired.
+UPDATE mqtasks_cron_task SET next_time = {next_time}, trigger_times = trigger_times + {times},
+    updated_at = {now}
+WHERE cron_id IN ({cron_id});
+
+-- name: delete_cron
+-- Delete a definition softly.
+UPDATE mqtasks_cron_task SET deleted = 1, updated_at = {now}
+WHERE metadata_id = ? AND deleted = 0;

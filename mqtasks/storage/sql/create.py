@@ -1,0 +1,131 @@
+"""Creating tasks: sorted, optimistic, one INSERT per chunk (G1, G2).
+
+The batch is inserted as if every id were new. If one is not, the statement has written nothing;
+then the known ids are looked up and the rest is inserted. Sorting keeps concurrent producers of
+the same ids from meeting in a deadlock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, TypeVar
+
+from mqtasks.errors import StorageConflict
+from mqtasks.model import DEFAULT_OPTIONS, Created, NewTask, executor_code
+from mqtasks.storage.checks import check_new
+from mqtasks.storage.sql.base import SqlBase, when_disabled
+from mqtasks.storage.sql.dialect import DuplicateKey, Session
+
+_ROUNDS: Final = 8
+"""Times a batch may meet ids that were not there a moment ago."""
+
+T = TypeVar("T")
+
+
+class SqlCreate(SqlBase):
+    """See `TaskRecords.create_tasks`."""
+
+    @when_disabled(list[Created])
+    def create_tasks(self, tasks: Sequence[NewTask]) -> list[Created]:
+        """Create tasks, idempotent by metadata id; answer in the order given."""
+        if not tasks:
+            return []
+        check_all(tasks)
+        self._note_retentions(
+            task.metadata.options
+            for task in tasks
+            if task.metadata.options is not DEFAULT_OPTIONS
+        )
+        unique = {task.metadata.id: task for task in reversed(tasks)}
+        ordered = [unique[metadata_id] for metadata_id in sorted(unique)]
+
+        def in_one(session: Session) -> dict[str, Created] | None:
+            fits = session.insert_batch(ordered, 0) == len(ordered)
+            return create_in(session, ordered) if fits else None
+
+        made = self._db.single(in_one)
+        if made is None:
+            made = self._db.transact(lambda session: create_in(session, ordered))
+        answers: list[Created] = []
+        for task in tasks:
+            answer = made[task.metadata.id]
+            answers.append(answer)
+            if answer.is_new:
+                # The same id again in this batch names the row that this one has just made.
+                made[task.metadata.id] = Created(answer.task_id, is_new=False)
+        return answers
+
+
+def create_in(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created]:
+    """Create valid tasks, unique and sorted by metadata id; return the answer for each id."""
+    made: dict[str, Created] = {}
+
+    def insert(pending: Sequence[NewTask], start: int) -> int:
+        end = session.insert_batch(pending, start)
+        chunk = pending[start:end] if start or end < len(pending) else pending
+        for task, task_id in zip(chunk, session.insert_tasks(chunk), strict=True):
+            made[task.metadata.id] = Created(task_id, is_new=True)
+        return end
+
+    known = insert_missing(session, ordered, lambda task: task.metadata.id, insert)
+    for metadata_id, task_id in known.items():
+        made[metadata_id] = Created(task_id, is_new=False)
+    return made
+
+
+def insert_missing(
+    session: Session,
+    pending: Sequence[T],
+    key: Callable[[T], str],
+    insert: Callable[[Sequence[T], int], int],
+) -> dict[str, int]:
+    """Insert what is not stored yet; return the task ids of what was stored before.
+
+    ``insert(pending, start)`` inserts one chunk and returns where the next one starts.
+    """
+    known: dict[str, int] = {}
+    start = 0
+    for _ in range(_ROUNDS):
+        try:
+            while start < len(pending):
+                start = insert(pending, start)
+            return known
+        except DuplicateKey:
+            pending = pending[start:]
+            start = 0
+            found = dict(session.rows_in("known_ids", [key(item) for item in pending]))
+            known.update(found)
+            pending = [item for item in pending if key(item) not in found]
+    raise StorageConflict(
+        f"{len(pending)} tasks could not be inserted: others create and delete the same ids at the"
+        " same time; try again"
+    )
+
+
+_good_executors: set[int | str] = set()
+_GOOD_EXECUTORS_LIMIT: Final = 4096
+
+
+def check_all(tasks: Iterable[NewTask]) -> None:
+    """Raise InvalidArgument for the first field that storage would not take.
+
+    The plainest tasks, which are nearly all, are recognised without a call per field.
+    """
+    good = _good_executors
+    for task in tasks:
+        metadata = task.metadata
+        if (
+            metadata.options is DEFAULT_OPTIONS
+            and type(metadata.context) is bytes
+            and not task.run_at
+            and not task.parent_task_id
+            and type(metadata.id) is str
+            and metadata.id.isascii()
+            and 0 < len(metadata.id) <= 255  # noqa: PLR2004 - as checked_id
+            and type(metadata.executor) is str
+            and metadata.executor in good
+        ):
+            continue
+        check_new(task)
+        if len(good) < _GOOD_EXECUTORS_LIMIT and isinstance(metadata.executor, str):
+            good.add(executor_code(metadata.executor))

@@ -1,0 +1,76 @@
+"""Opening the file: pragmas, and refusing places where SQLite's locks do not work."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+from mqtasks.errors import ConfigError
+from mqtasks.storage.sqlite.errors import classify
+
+BUSY_TIMEOUT: Final = 5.0
+"""Seconds a connection waits for another process's lock before it reports a conflict."""
+_NETWORK: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "glusterfs", "fuse.sshfs", "lustre"}
+)
+_MOUNTS: Final = Path("/proc/mounts")
+
+
+def open_file(path: str, *, readonly: bool = False) -> sqlite3.Connection:
+    """Open a connection in autocommit mode, for the hands of one thread at a time.
+
+    Raises StorageUnavailable or StorageError saying what is wrong with the file.
+    """
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+        )
+        try:
+            if readonly:
+                connection.execute("PRAGMA query_only = 1")
+            else:
+                connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA temp_store = MEMORY")
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        raise classify(error, path).error from error
+    return connection
+
+
+def checked_path(path: str | Path) -> str:
+    """Return the absolute path of a database file; raises ConfigError for an unusable one."""
+    text = str(path)
+    if not text or text == ":memory:" or text.startswith("file:"):
+        raise ConfigError(
+            f"path={text!r}: an SQLite storage needs a file that several connections can open;"
+            " name one, or use memory:// for tasks that live in one process"
+        )
+    absolute = Path(text).expanduser().absolute()
+    kind = _filesystem(absolute)
+    if kind in _NETWORK:
+        raise ConfigError(
+            f"path={str(absolute)!r} is on a network file system ({kind}), where SQLite's locks"
+            " do not work; use a local disk, or MySQL"
+        )
+    return str(absolute)
+
+
+def _filesystem(path: Path) -> str:
+    """Return the type of the file system a path is on; empty where that is not known."""
+    try:
+        lines = _MOUNTS.read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return ""
+    best, kind = "", ""
+    place = str(path.parent.resolve())
+    for line in lines:
+        _, mount, name, *_ = line.split(" ")
+        mount = mount.replace("\\040", " ")
+        inside = place == mount or place.startswith(mount.rstrip("/") + "/")
+        if inside and len(mount) >= len(best):
+            best, kind = mount, name
+    return kind

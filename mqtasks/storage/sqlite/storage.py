@@ -1,0 +1,112 @@
+"""The storage in one SQLite file."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from mqtasks.clock import Clock, SystemClock
+from mqtasks.errors import StorageUnavailable
+from mqtasks.storage import migrate
+from mqtasks.storage.contract import Capabilities
+from mqtasks.storage.sql.database import Database
+from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.storage import SQLTaskStorage
+from mqtasks.storage.sqlite.dialect import SQLiteDialect
+from mqtasks.storage.sqlite.errors import classify
+from mqtasks.storage.sqlite.files import checked_path, open_file
+
+
+class SQLiteTaskStorage(SQLTaskStorage):
+    """Tasks in one SQLite file, for any number of processes on one host.
+
+    The file is created, and brought to this release's schema, when the storage is made. Commits
+    are durable (WAL, ``synchronous=FULL``). Safe to use from many threads. Do not use a storage
+    that was made before a fork; make one in the child.
+
+    Args:
+        path: The file; its folder must exist, on a local disk.
+        clock: Gives the times of all records; None = the host's clock.
+
+    Raises:
+        ConfigError: the path cannot hold a shared database.
+        StorageUnavailable: the file cannot be opened or written.
+        SchemaMismatch: a later release of mqtasks has changed its schema.
+    """
+
+    def __init__(self, path: str | Path, clock: Clock | None = None) -> None:
+        self.path = checked_path(path)
+        self._clock = clock or SystemClock()
+        self._dialect = SQLiteDialect(self.path, self._clock)
+        super().__init__(
+            Database(self._dialect, f"SQLite file {self.path}"),
+            Capabilities(
+                name="sqlite",
+                cross_process=True,
+                concurrent_writers=False,
+                change_counter=True,
+                host_clock=True,
+            ),
+        )
+        self._watcher: sqlite3.Connection | None = None
+        self._watching = threading.Lock()
+        self._is_closed = False
+        migrate.up(self)
+
+    def __repr__(self) -> str:
+        return f"SQLiteTaskStorage({self.path!r})"
+
+    def close(self) -> None:
+        """Write the WAL back and close the file. Idempotent; later calls raise."""
+        self._db.close()
+        self._dialect.close()
+        with self._watching:
+            self._is_closed = True
+            if self._watcher is not None:
+                self._watcher.close()
+                self._watcher = None
+
+    def server_identity(self) -> str:
+        """Return text that changes when the file is another one, or was locked for long.
+
+        Whoever judges leases starts to observe anew then: while a frozen process held the lock,
+        nobody could renew (P13).
+        """
+        try:
+            status = os.stat(self.path)
+        except OSError as error:
+            raise StorageUnavailable(f"SQLite file {self.path}: {error}") from error
+        return f"sqlite-{status.st_dev}-{status.st_ino}-{self._dialect.stalls}"
+
+    def change_count(self) -> int:
+        """Return a number that changes whenever anybody commits; microseconds (P13)."""
+        with self._watching:
+            if self._is_closed:
+                raise StorageUnavailable(f"SQLite file {self.path} was closed; make a new storage")
+            try:
+                if self._watcher is None:
+                    # A connection that never writes sees the commits of all others.
+                    self._watcher = open_file(self.path, readonly=True)
+                count: int = self._watcher.execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error as error:
+                raise classify(error, self.path).error from error
+            return count
+
+    @contextmanager
+    def migrating(self) -> Iterator[Session]:
+        """Lend a session that nobody else can migrate beside; all of its work is one transaction."""
+        session = self._dialect.checkout(write=True)
+        broken = True
+        try:
+            session.begin()
+            yield session
+            session.commit()
+            broken = False
+        except sqlite3.Error as error:
+            raise classify(error, self.path).error from error
+        finally:
+            self._dialect.give_back(session, broken=broken)
