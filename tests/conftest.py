@@ -61,6 +61,17 @@ def empty_mysql_url(mariadb: MariaDBServer) -> Iterator[str]:
 
 
 @pytest.fixture
+def mysql_url(empty_mysql_url: str) -> str:
+    """The URL of a new database with the current schema."""
+    from mqtasks.storage import migrate
+    from mqtasks.storage.mysql import MySQLTaskStorage
+
+    with MySQLTaskStorage(empty_mysql_url) as storage:
+        migrate.up(storage)
+    return empty_mysql_url
+
+
+@pytest.fixture
 def redis_url(redis_server: RedisServer) -> str:
     """The URL of the shared Redis, emptied, also of what earlier tests left subscribed."""
     url = redis_server.url()
@@ -74,3 +85,12 @@ def redis_url(redis_server: RedisServer) -> str:
 def empty_sqlite_url(tmp_path: Path) -> str:
     """The URL of an SQLite file that does not exist yet."""
     return f"sqlite:///{tmp_path / 'tasks.db'}"
+
+
+@pytest.fixture
+def sqlite_url(empty_sqlite_url: str) -> str:
+    """The URL of a new SQLite file with the current schema."""
+    from mqtasks.storage.sqlite import SQLiteTaskStorage
+
+    SQLiteTaskStorage(empty_sqlite_url.removeprefix("sqlite:///")).close()
+    return empty_sqlite_url
