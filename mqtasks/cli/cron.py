@@ -1,0 +1,84 @@
+"""``mqtasks cron``: definitions that create tasks on a schedule."""
+
+from __future__ import annotations
+
+import click
+
+from mqtasks.cli.exits import ExitCode, Failed
+from mqtasks.cli.lazy import LazyGroup
+from mqtasks.cli.options import global_options, option
+from mqtasks.cli.output import output_option, print_rows, print_written
+from mqtasks.cli.session import open_service
+from mqtasks.cli.targets import find_target, target_arguments
+
+_COLUMNS = ("id", "cron", "timezone", "executor", "next_time", "fired", "paused")
+
+
+@click.group(cls=LazyGroup)
+def cron() -> None:
+    """List, add and remove cron tasks."""
+
+
+@cron.command("list")
+@output_option
+@global_options(hidden=True)
+def list_crons(*, output: str) -> None:
+    """List cron tasks."""
+    from mqtasks.cli.rows import cron_row
+
+    with open_service() as service:
+        rows = [cron_row(cron) for cron in service.query_cron_task()]
+    print_rows(rows, _COLUMNS, output, "no cron tasks")
+
+
+@cron.command("add")
+@click.argument("cron_id", metavar="ID")
+@click.argument("expression")
+@target_arguments
+@option("--timezone", default="UTC", show_default=True, metavar="NAME", help="IANA time zone.")
+@output_option
+@global_options(hidden=True)
+def add(
+    *,
+    cron_id: str,
+    expression: str,
+    app: str | None,
+    task: str | None,
+    arguments: tuple[str, ...],
+    executor: str | None,
+    payload: str | None,
+    timezone: str,
+    output: str,
+) -> int:
+    """Create a task by schedule: EXPRESSION has five fields, or six with seconds first.
+
+    \b
+    mqtasks cron add nightly '30 2 * * *' shop.tasks:app report --timezone Europe/Berlin
+    mqtasks cron add tick '*/10 * * * * *' --executor 7
+
+    Adding an ID that exists changes nothing and exits with 1.
+    """  # noqa: D301 - \b keeps click from joining the lines
+    from mqtasks.model import TaskMetadata
+
+    target = find_target(app, task, arguments, executor, payload)
+    metadata = TaskMetadata(cron_id, target.executor, target.context, target.options)
+    with open_service(target.app) as service:
+        added = service.create_cron_task(metadata, expression, timezone)
+    print_written(
+        [{"id": cron_id, "is_new": added}],
+        output,
+        lambda row: f"cron task {row['id']} {'added' if row['is_new'] else 'existed before'}",
+    )
+    return ExitCode.OK if added else ExitCode.FAILURE
+
+
+@cron.command("remove")
+@click.argument("cron_id", metavar="ID")
+@global_options(hidden=True)
+def remove(*, cron_id: str) -> None:
+    """Remove a cron task; tasks it has created stay."""
+    with open_service() as service:
+        removed = service.delete_cron_task(cron_id)
+    if not removed:
+        raise Failed(f"there is no cron task {cron_id!r}: mqtasks cron list shows them")
+    click.echo(f"cron task {cron_id} removed")

@@ -1,0 +1,60 @@
+"""From the command line to settings, logging and connections."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mqtasks.cli.options import given_settings
+
+if TYPE_CHECKING:
+    from mqtasks.app import MQTasks
+    from mqtasks.config import Settings
+    from mqtasks.runtime import Runtime
+    from mqtasks.service import TaskService
+
+
+def load_settings(app: MQTasks | None = None, *, chatty: bool = False) -> Settings:
+    """Return the settings in force, and log as they say.
+
+    What stands on the command line wins over what ``app`` says of itself, and that over variables
+    and files. Without a level of its own a command logs warnings; a ``chatty`` one, which runs
+    until it is stopped, logs what happens, too.
+    """
+    from mqtasks.cli.logs import setup_logging
+    from mqtasks.cli.secrets import remember
+    from mqtasks.config import Settings
+
+    given = given_settings()
+    remember(given.get("url"), given.get("redis"))
+    if app is None:
+        settings = Settings.load(**given)
+    else:
+        settings = app.settings.replace(**given) if given else app.settings
+        app.configure(settings)
+    remember(settings.url, settings.redis)
+    default_level = settings.origins["log_level"] == "default"
+    setup_logging(
+        "warning" if default_level and not chatty else settings.log_level, settings.log_format
+    )
+    return settings
+
+
+@contextlib.contextmanager
+def open_runtime(
+    app: MQTasks | None = None, *, check_schema: bool = True, chatty: bool = False
+) -> Iterator[Runtime]:
+    """Connect as the command line says; close at the end."""
+    settings = load_settings(app, chatty=chatty)
+    from mqtasks.runtime import Runtime
+
+    with Runtime.open(settings, check_schema=check_schema) as runtime:
+        yield runtime
+
+
+@contextlib.contextmanager
+def open_service(app: MQTasks | None = None) -> Iterator[TaskService]:
+    """Connect as the command line says and yield the task service."""
+    with open_runtime(app) as runtime:
+        yield runtime.service
