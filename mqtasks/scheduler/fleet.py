@@ -202,6 +202,22 @@ class Fleet:
             return i
         return -1
 
+    def take_many(self, heap: _Heap, signature: LaneSignature, wanted: int) -> tuple[int, int]:
+        """As `take`, for up to ``wanted`` tasks at once where only one runner is left.
+
+        Returns its position and how many it takes; -1 and 0 if there are several, or none.
+        """
+        if len(heap) != 1:
+            return -1, 0
+        i = heap[0][2]
+        count = min(wanted, self._room_at(i, signature))
+        if count <= 0:
+            return -1, 0
+        self.live[i] += count
+        self._cpu[i] -= count * signature.cpu
+        self._memory[i] -= count * signature.memory
+        return i, count
+
     def note_live(self, executor: str, count: int) -> None:
         """Count tasks that were placed against the limit of their executor."""
         self.executor_live[executor] = self.executor_live.get(executor, 0) + count

@@ -20,6 +20,11 @@ PAGE: Final = 1_000
 MOST_READS: Final = 64
 """Lanes whose rows are read in one pass: each is a statement."""
 _FEWEST_ROWS: Final = 8
+_MOST_BYTES: Final = 16 * 1024 * 1024
+"""Payload that one pass should read; how many rows that is follows from what a lane had so far."""
+_UNKNOWN_ROW_BYTES: Final = 256 * 1024
+_ROW_OVERHEAD: Final = 1024
+_LANES_REMEMBERED: Final = 10_000
 
 Candidate: TypeAlias = tuple[int, LaneSignature, int]
 """Lane, signature, and how many of its tasks would fit."""
@@ -66,6 +71,7 @@ class LaneReader:
         self._position = 0
         self._appetite: dict[int, int] = {}
         self._heads: dict[int, tuple[int, int]] = {}
+        self._row_bytes: dict[int, int] = {}
 
     def read(
         self, candidates: Sequence[Candidate], room: int, now_ms: int, ageing_ms: int
@@ -76,7 +82,9 @@ class LaneReader:
         share = max(_FEWEST_ROWS, -(-2 * room // max(1, len(chosen))))
         demands = []
         for lane, signature, fits in chosen:
-            limit = share * self._appetite.get(lane, 1)
+            row_bytes = self._row_bytes.get(lane, _UNKNOWN_ROW_BYTES)
+            affordable = max(1, _MOST_BYTES // len(chosen) // row_bytes)
+            limit = min(share * self._appetite.get(lane, 1), affordable)
             enough = min(fits, room)
             tasks = self._storage.lane_tasks(lane, min(limit, enough))
             if tasks:
@@ -90,9 +98,13 @@ class LaneReader:
         """Learn from a pass: what each lane begins with now, and which one was read too little."""
         appetite = self._appetite.get(barrier, 1) if barrier is not None else 1
         self._appetite = {} if barrier is None else {barrier: appetite * 4}
-        if len(self._heads) > 4 * PAGE:
+        if len(self._heads) > _LANES_REMEMBERED:
             self._heads.clear()
+        if len(self._row_bytes) > _LANES_REMEMBERED:
+            self._row_bytes.clear()
         for demand in demands:
+            size = sum([len(task.metadata.context) + len(task.progress) for task in demand.tasks])
+            self._row_bytes[demand.lane] = size // len(demand.tasks) + _ROW_OVERHEAD
             head = next((task for task in demand.tasks if task.id not in placed), None)
             if head is None:
                 self._heads.pop(demand.lane, None)

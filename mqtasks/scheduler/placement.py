@@ -110,6 +110,11 @@ class _Turns:
         left = fleet.concurrency_left(signature)
         stop = min(len(tasks), position + (most if left is None else min(left, most)))
         full = left == 0
+        if rival is None:
+            runner, count = fleet.take_many(runners, signature, stop - position)
+            if count:
+                assigned.setdefault(runner, []).extend(tasks[position : position + count])
+                position += count
         while position < stop:
             task = tasks[position]
             if (
