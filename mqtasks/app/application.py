@@ -42,7 +42,7 @@ class MQTasks:
             raise InvalidArgument("settings", settings, "give settings, or url, redis, namespace")
         self.registry: Final = TaskRegistry()
         given = {"url": url, "redis": redis, "namespace": namespace}
-        self._given = {key: value for key, value in given.items() if value is not None}
+        self._given: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._settings = settings
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None

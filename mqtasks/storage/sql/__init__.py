@@ -1,0 +1,1 @@
+"""What SQLite and MySQL share: transactions, rows, conditions, and every operation."""
