@@ -100,6 +100,7 @@ class MariaDBServer(PrivateServer):
             f"--port={self.port}",
             "--socket=server.sock",  # relative to datadir: a longer path may not fit a socket
             "--pid-file=server.pid",
+            f"--tmpdir={self.folder}",  # one that starts deletes temporary tables in its tmpdir
             "--skip-name-resolve",
             "--character-set-server=utf8mb4",
             "--innodb-flush-log-at-trx-commit=1",
@@ -222,6 +223,7 @@ def _template() -> Path:
             installer,
             "--no-defaults",
             f"--datadir={datadir}",
+            f"--tmpdir={folder}",
             *_as_root(),
             "--skip-test-db",
             _REDO_LOG,
