@@ -1,0 +1,1 @@
+"""RQ at the edge: its monitors may look at mqtasks. Nothing else of mqtasks imports rq."""
