@@ -190,7 +190,7 @@ class WorkerView(Worker):
         """Tasks that it executes now."""
         return self._sight.running if self._sight else 0
 
-    def get_current_executions(self, refresh: bool = False) -> list[Any]:  # noqa: ARG002, FBT001, FBT002 - rq's
+    def get_current_executions(self, *_args: Any, **_kwargs: Any) -> list[Any]:
         """Return nothing: tasks are not rq jobs."""
         return []
 
