@@ -79,6 +79,8 @@ class MemoryQueue(MemoryBase, QueueOperations):
         limits: Sequence[ExecutorLimit] = (),
     ) -> frozenset[int]:
         """Give tasks to runners and return the ids that were given."""
+        if not allocations:
+            return frozenset()
         tables = self._tables
         given: set[int] = set()
         with self._transaction as now:
