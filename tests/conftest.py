@@ -1,27 +1,30 @@
 """Fixtures for every test. Servers are started by the first test that asks for one.
 
-============== ======== ============================================================
-fixture        lifetime what it is
-============== ======== ============================================================
-mariadb        session  `MariaDBServer`, shared: do not stop it
-redis_server   session  `RedisServer`, shared: do not stop it
-own_mariadb    test     `MariaDBServer` of this test alone: kill it, restart it
-own_redis      test     `RedisServer` of this test alone
-empty_mysql_url test    storage URL of a new database without any table
-mysql_url      test     storage URL of a new database with the current schema
-sqlite_url     test     storage URL of a new SQLite file with the current schema
-redis_url      test     URL of the shared Redis, emptied before the test
-============== ======== ============================================================
+================ ======== ===============================================================
+fixture          lifetime what it is
+================ ======== ===============================================================
+mariadb          session  `MariaDBServer`, shared: a test leaves it running
+redis_server     session  `RedisServer`, shared: a test leaves it running
+own_mariadb      test     `MariaDBServer` of this test alone: to kill, stop and restart
+own_redis        test     `RedisServer` of this test alone: to kill, stop and restart
+mysql_url        test     storage URL of a MySQL database with the current schema, no rows
+empty_mysql_url  test     storage URL of a new MySQL database without any table
+sqlite_url       test     storage URL of a new SQLite file with the current schema
+empty_sqlite_url test     storage URL of an SQLite file that does not exist yet
+redis_url        test     URL of the shared Redis, emptied
+================ ======== ===============================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import redis
 
+from tests.support.databases import DatabasePool
 from tests.support.servers import MariaDBServer, RedisServer, temporary_database
 
 
@@ -60,15 +63,24 @@ def empty_mysql_url(mariadb: MariaDBServer) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
-def mysql_url(empty_mysql_url: str) -> str:
-    """The URL of a new database with the current schema."""
+@pytest.fixture(scope="session")
+def mysql_databases(mariadb: MariaDBServer) -> DatabasePool:
+    """The databases with a schema that `mysql_url` lends."""
     from mqtasks.storage import migrate
     from mqtasks.storage.mysql import MySQLTaskStorage
 
-    with MySQLTaskStorage(empty_mysql_url) as storage:
-        migrate.up(storage)
-    return empty_mysql_url
+    def install(url: str) -> None:
+        with contextlib.closing(MySQLTaskStorage(url)) as storage:
+            migrate.up(storage)
+
+    return DatabasePool(mariadb, install)
+
+
+@pytest.fixture
+def mysql_url(mysql_databases: DatabasePool) -> Iterator[str]:
+    """The URL of a database with the current schema, without rows."""
+    with mysql_databases.lend() as url:
+        yield url
 
 
 @pytest.fixture
