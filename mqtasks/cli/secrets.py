@@ -7,7 +7,8 @@ from typing import Final
 from urllib.parse import unquote
 
 _MASK: Final = "***"
-_USERINFO: Final = re.compile(r"(\w://[^\s:/@'\"]*):[^\s'\"]*@")
+# The forms that remedies show say "password" themselves; a password of that name is remembered.
+_USERINFO: Final = re.compile(r"(\w://\[?[^\s:/@'\"]*):(?!password@|password@\])[^\s'\"]*@")
 _PASSWORD: Final = re.compile(r"\w://[^\s:/@]*:(.*)@")
 _SHORTEST: Final = 4
 """Replacing shorter passwords wherever they occur would make messages unreadable."""

@@ -61,7 +61,7 @@ def add_up(parent: str) -> Figures:
     return figures.add_up(result_of(child) for child in children)
 
 
-@app.task(name=REPORT)
+@app.task(name=REPORT, priority=10)  # ahead of the files that wait
 def report(progress_file: str, tally_file: str) -> None:
     """Append how many tasks are in which status; a cron task runs this every second."""
     with _noted(tally_file):
