@@ -39,6 +39,7 @@ class Runtime:
             hint_key=(settings.hint_key or "").encode(),
             max_payload_bytes=settings.max_payload_bytes,
             heartbeat_timeout=settings.heartbeat_timeout,
+            settings=settings,
         )
 
     @classmethod

@@ -101,6 +101,8 @@ _RefreshableTaskStorage: Any = type(
         **{name: _operation(name) for name in TaskStorage.__abstractmethods__},
         "close": lambda self: self.follower.close(),
         "change_count": lambda self: self.follower.current.change_count(),
+        "interrupt": lambda self, thread_id: self.follower.current.interrupt(thread_id),
         "capabilities": property(lambda self: self.follower.current.capabilities),
+        "url": property(lambda self: self.follower.current.url),
     },
 )

@@ -13,6 +13,7 @@ from typing import Final, Self
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.conditions import Condition, where
+from mqtasks.config import Settings
 from mqtasks.coordination.base import Heartbeats, Notifier, TaskBeat
 from mqtasks.coordination.keys import DEFAULT_NAMESPACE, Keys
 from mqtasks.coordination.local import LocalHeartbeats, LocalNotifier
@@ -58,13 +59,16 @@ class TaskService:
         hint_key: bytes = b"",
         max_payload_bytes: int = DEFAULT_MAX_PAYLOAD_BYTES,
         heartbeat_timeout: float = 15.0,
+        settings: Settings | None = None,
     ) -> None:
         """Build a service.
 
         Without ``notifier`` and ``heartbeats`` hints stay in this process. ``hint_key`` signs the
         hints that carry rows. ``max_payload_bytes`` bounds a task's context and a result's value.
-        ``heartbeat_timeout`` (seconds) is the TTL of keys written by `heartbeat`.
+        ``heartbeat_timeout`` (seconds) is the TTL of keys written by `heartbeat`. ``settings`` are
+        those that all this was made from, if any: with them another process can make the same.
         """
+        self.settings: Final = settings
         self.clock: Final = clock or SystemClock()
         self.storage: Final = storage
         self.notifier: Final = notifier or LocalNotifier()

@@ -78,21 +78,24 @@ class Dispatcher:
 
     def pump(self) -> None:
         """Start what can start now. Call it when trust has come back."""
-        now = self._now()
-        started: list[Held] = []
-        with self._lock:
-            while (held := self._next(now)) is not None:
-                started.append(held)
-        for held in started:
-            self._start(held)
+        self._pump(None)
 
     # -- what goes out ---------------------------------------------------------------------------
 
     def ended(self, held: Held) -> None:
         """Free the slot of a task that has ended, and start whatever can start."""
+        self._pump(held)
+
+    def _pump(self, ended: Held | None) -> None:
+        now = self._now()
+        started: list[Held] = []
         with self._lock:
-            self._vacate(held)
-        self.pump()
+            if ended is not None:
+                self._vacate(ended)
+            while (held := self._next(now)) is not None:
+                started.append(held)
+        for held in started:
+            self._start(held)
 
     def follow(self, held: Held) -> Held | None:
         """Free the slot of a plain task that has ended; return the one to run next in its thread.

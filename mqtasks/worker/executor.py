@@ -25,8 +25,10 @@ _INTERRUPTIONS = (TaskInterrupted, asyncio.CancelledError)
 class Execution:
     """Runs executors and decides what their end means. Safe from many threads.
 
-    ``finish(held)`` takes every held task whose outcome is set. Nothing an executor does gets out
-    of here, SystemExit and KeyboardInterrupt included: they fail the task, not the process.
+    ``finish(held)`` takes every held task whose outcome is set. ``ended(held)`` frees the slot of
+    an async one; a thread frees its own, and takes the next task along. Nothing an executor does
+    gets out of here, SystemExit and KeyboardInterrupt included: they fail the task, not the
+    process.
     """
 
     def __init__(
@@ -35,6 +37,7 @@ class Execution:
         clock: Clock,
         surroundings: Surroundings,
         finish: Callable[[Held], None],
+        ended: Callable[[Held], None],
         *,
         max_result_bytes: int,
         rng: Rng,
@@ -44,6 +47,7 @@ class Execution:
         self._now = clock.monotonic
         self._surroundings = surroundings
         self._finish = finish
+        self._ended = ended
         self._max_result_bytes = max_result_bytes
         self._rng = rng
         self._events = events
@@ -69,7 +73,7 @@ class Execution:
     async def run_async(self, held: Held) -> None:
         """Run an async executor in the current asyncio task, whose context is its own."""
         if held.cancel_reason:
-            self._end(held, self._interrupted(held))
+            self._end_async(held, self._interrupted(held))
             return
         self._begin(held)
         context = TaskContext(held, self._surroundings)
@@ -83,7 +87,7 @@ class Execution:
             if held.cancel_reason == Cancel.TIMEOUT:
                 outcome = self._timed_out(held, None)
         self._board.vacate(held.slot)
-        self._end(held, outcome)
+        self._end_async(held, outcome)
 
     def _begin(self, held: Held) -> None:
         held.phase = Phase.EXECUTING
@@ -103,6 +107,11 @@ class Execution:
         held.outcome = outcome
         held.phase = Phase.ENDED
         self._finish(held)
+
+    def _end_async(self, held: Held, outcome: Outcome) -> None:
+        self._end(held, outcome)
+        held.coroutine = None
+        self._ended(held)
 
     # -- what an end means -----------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields
 from types import MappingProxyType
 from typing import Any, Final, Literal, Self
 
+from mqtasks.config import OPTIONS, Settings
 from mqtasks.config.options import usable_cpus
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import checked_id
@@ -147,6 +148,13 @@ class RunnerOptions:
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "logger"}
         values["labels"] = dict(self.labels)
         return values
+
+    @classmethod
+    def from_settings(cls, settings: Settings, **changes: Any) -> Self:
+        """Return the options that a process's settings ask for; ``changes`` are options by name."""
+        known = {known.name for known in OPTIONS}
+        shared = {f.name: getattr(settings, f.name) for f in fields(cls) if f.name in known}
+        return cls.from_dict({**shared, **changes})
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -95,12 +95,13 @@ class Parts:
             clock,
             self.surroundings,
             settle,
+            self.dispatcher.ended,
             max_result_bytes=service.max_payload_bytes,
             rng=rng or random.Random(),
             events=bus,
         )
         self.threads: Final = ExecutorThreads(self.execution.run, self.dispatcher.follow)
-        self.event_loop: Final = ExecutorLoop(self.execution.run_async, self.dispatcher.ended)
+        self.event_loop: Final = ExecutorLoop(self.execution.run_async)
         capacity = options.parallelism + options.max_wait_tasks
         self.admission: Final = Admission(
             capacity=capacity,

@@ -29,6 +29,14 @@ class TaskRecords(ABC):
 
     capabilities: Capabilities
 
+    @property
+    def url(self) -> str | None:
+        """What another process passes to `storage_from_url` to open this storage; None = it cannot.
+
+        It may hold a password: never show it.
+        """
+        return None
+
     @abstractmethod
     def close(self) -> None:
         """Release connections and files. Idempotent; later calls raise StorageUnavailable."""

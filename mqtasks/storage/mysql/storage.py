@@ -54,6 +54,7 @@ class MySQLTaskStorage(SQLTaskStorage):
         if not heartbeat_timeout >= 1:
             raise InvalidArgument("heartbeat_timeout", heartbeat_timeout, "must be >= 1 second")
         self.address = parse_address(url)
+        self._url = url
         self._pool = MySQLPool(self.address, clock, pool_size, int(heartbeat_timeout))
         super().__init__(
             Database(self._pool, self.address.shown),
@@ -70,6 +71,11 @@ class MySQLTaskStorage(SQLTaskStorage):
 
     def __repr__(self) -> str:
         return f"MySQLTaskStorage({self.address.shown!r})"
+
+    @property
+    def url(self) -> str:
+        """The URL it was made with, password included."""
+        return self._url
 
     def close(self) -> None:
         """Close the connections. Idempotent; later calls raise StorageUnavailable."""

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import quote
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.errors import StorageUnavailable
@@ -59,6 +60,11 @@ class SQLiteTaskStorage(SQLTaskStorage):
 
     def __repr__(self) -> str:
         return f"SQLiteTaskStorage({self.path!r})"
+
+    @property
+    def url(self) -> str:
+        """A URL of the file, wherever the process that opens it works."""
+        return f"sqlite:///{quote(str(Path(self.path).absolute()))}"
 
     def close(self) -> None:
         """Write the WAL back and close the file. Idempotent; later calls raise."""
