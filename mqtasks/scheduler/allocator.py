@@ -8,13 +8,13 @@ leadership, and then carries the written rows to the runners in hints.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from mqtasks.errors import NotLeader
 from mqtasks.model import LaneSignature, Leadership
 from mqtasks.scheduler.cadence import Cadence
-from mqtasks.scheduler.capacity import Capacity
+from mqtasks.scheduler.capacity import OLDEST, Capacity
 from mqtasks.scheduler.fleet import Fleet
 from mqtasks.scheduler.handout import Handout
 from mqtasks.scheduler.lane_scan import Candidate, LaneReader, LaneScan
@@ -27,6 +27,8 @@ from mqtasks.service import TaskService
 _IMBALANCE_POLL: Final = 0.2
 _REFUSED_PAUSE: Final = 0.05
 """Seconds after a pass of which storage refused everything: let what has moved settle."""
+_VIEW_AGE: Final = 1.0
+"""Seconds after which what runners own is counted again, even if the last count suffices."""
 _SHORT_GAP: Final = 0.002
 _LONG_GAP: Final = 0.02
 
@@ -62,10 +64,11 @@ class Allocator:
         self._fleet = Fleet(())
         self._someone_waits = True
         self._unfinished = False
+        self._view_suffices = False
         self._round: dict[int, LaneSignature] = {}
         self._blocked: dict[int, LaneSignature] = {}
         self.capacity: Final = Capacity(service.storage, self._signatures, service.clock)
-        self._handout = Handout(service, self.capacity.allocated)
+        self._handout = Handout(service, self.capacity.given)
         self.allocated = 0
         """Tasks allocated so far."""
         self.gap = 0.0
@@ -81,14 +84,11 @@ class Allocator:
             return self._stand_by()
         began = self._clock.monotonic()
         lanes = self._scan.next_page()
+        self.gap = 0.0
         if not lanes and not self._someone_waits:
             self._end_round()
-            self.gap = 0.0
             return self._cadence.delay(worked=False)
-        self.capacity.refresh()
-        self._turn += 1
-        fleet = self._fleet = self.capacity.fleet(self._turn)
-        candidates = self._candidates(lanes, fleet)
+        fleet, candidates, quick = self._look(lanes)
         try:
             placement, given = self._allocate(candidates, fleet, leadership)
         except NotLeader:
@@ -97,8 +97,12 @@ class Allocator:
         self.allocated += given
         self._someone_waits = fleet.someone_waits()
         self.gap = self._gap(fleet, self._clock.monotonic() - began)
-        if given < placement.count:
+        refused = given < placement.count
+        if refused:
             self.capacity.expire()  # a runner has gone, perhaps
+        if quick and (refused or placement.unplaced or self._reader.cut):
+            self._view_suffices = False
+            return 0.0
         self._unfinished |= (
             placement.barrier is not None
             or placement.count >= self._batch
@@ -107,6 +111,7 @@ class Allocator:
         again = fleet.total_room() and (self._unfinished or not self._scan.complete)
         if self._scan.complete or not again:
             self._end_round()
+        self._view_suffices = not (again or refused or self._someone_waits)
         if again:
             return 0.0 if given or not placement.count else _REFUSED_PAUSE
         return self._settle(fleet, worked=bool(given))
@@ -121,15 +126,27 @@ class Allocator:
             if (why := fleet.explain(signature)) is not None
         ]
 
-    def _candidates(self, lanes: Sequence[int], fleet: Fleet) -> list[Candidate]:
-        candidates = []
-        for lane, signature in self._signatures.of(lanes).items():
-            room = fleet.room(signature)
-            if room:
-                candidates.append((lane, signature, room))
-            else:
-                self._round[lane] = signature
-        return candidates
+    def _look(self, lanes: Sequence[int]) -> tuple[Fleet, list[Candidate], bool]:
+        """Return the fleet, the lanes that have room, and whether the last view sufficed for that.
+
+        It does while slots are free by it for every lane: then nothing could start sooner for
+        knowing more. That saves an idle system several round trips per task.
+        """
+        signatures = self._signatures.of(lanes)
+        self._turn += 1
+        if self._view_suffices:
+            fleet = self.capacity.fleet(self._turn, slots_only=True)
+            candidates, blocked = _divide(signatures, fleet)
+            known_at = self._clock.monotonic() - self.capacity.rows_at < OLDEST
+            if not blocked or (known_at and all(map(fleet.fits_nobody, blocked.values()))):
+                self._round.update(blocked)
+                self._fleet = fleet
+                return fleet, candidates, True
+        self.capacity.refresh()
+        fleet = self._fleet = self.capacity.fleet(self._turn)
+        candidates, blocked = _divide(signatures, fleet)
+        self._round.update(blocked)
+        return fleet, candidates, False
 
     def _allocate(
         self, candidates: list[Candidate], fleet: Fleet, leadership: Leadership
@@ -149,12 +166,14 @@ class Allocator:
 
     def _settle(self, fleet: Fleet, *, worked: bool) -> float:
         """Nothing more can be placed: even out what waits, and say when to look again."""
+        if worked and self._clock.monotonic() - self.capacity.counted_at > _VIEW_AGE:
+            self.capacity.refresh()  # for the next pass, when nobody waits for it
         waiting = bool(self._blocked) or self._someone_waits
         delay = self._cadence.delay(worked=worked, waiting=waiting)
         if not self._someone_waits:
             return delay
         loads = self.capacity.loads
-        signatures = self._signatures.of(load.lane for owned in loads.values() for load in owned)
+        signatures = self._signatures.of(lane for owned in loads.values() for lane in owned)
         requests = self._rebalancer.plan(fleet, loads, signatures, self._clock.monotonic())
         for runner_id, count in requests.items():
             _log.debug("asking runner %s to give back %d unstarted tasks", runner_id, count)
@@ -185,6 +204,21 @@ class Allocator:
         self._end_round()
         self._blocked = {}
         self._someone_waits = True  # at others' runners; look once when leading (again)
+        self._view_suffices = False
         self.capacity.expire()
         self.gap = 0.0
         return self._cadence.delay(worked=False)
+
+
+def _divide(
+    signatures: Mapping[int, LaneSignature], fleet: Fleet
+) -> tuple[list[Candidate], dict[int, LaneSignature]]:
+    """Return the lanes that somebody has room for, and the others."""
+    candidates, blocked = [], {}
+    for lane, signature in signatures.items():
+        room = fleet.room(signature)
+        if room:
+            candidates.append((lane, signature, room))
+        else:
+            blocked[lane] = signature
+    return candidates, blocked

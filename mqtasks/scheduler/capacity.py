@@ -7,24 +7,31 @@ runner rows may be some tenths of a second old.
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import inf
 from typing import Final
 
 from mqtasks.clock import Clock
-from mqtasks.model import RunnerRecord, RunnerState
+from mqtasks.model import AsyncTask, LaneSignature, RunnerRecord, RunnerState
 from mqtasks.scheduler.fleet import FitIndex, Fleet, RunnerRoom
 from mqtasks.scheduler.rates import RunnerPace
 from mqtasks.scheduler.signatures import Signatures
-from mqtasks.storage.contract import LaneLoad, TaskStorage
+from mqtasks.storage.contract import TaskStorage
 
 _SHARE: Final = 20
 """Runner rows are read again after this many times the time it took to read them..."""
 _FRESHEST: Final = 0.05
-_OLDEST: Final = 0.5
+OLDEST: Final = 0.5
 """... but not within 0.05 s, and after 0.5 s at the latest."""
 
 
 class Capacity:
-    """Builds the `Fleet` of a pass. For one thread."""
+    """Builds the `Fleet` of a pass. For one thread; times are monotonic seconds.
+
+    Between two refreshes it counts what was allocated, so what it knows errs on the safe side:
+    a runner may own less than is thought here, and only an allocation by hand makes it own more.
+    """
 
     def __init__(self, storage: TaskStorage, signatures: Signatures, clock: Clock) -> None:
         """Know nothing before the first `refresh`."""
@@ -33,28 +40,29 @@ class Capacity:
         self._clock = clock
         self._runners: list[RunnerRecord] = []
         self._index = FitIndex(())
-        self._read_again_at = float("-inf")
+        self._read_again_at = -inf
         self._paces: dict[tuple[str, int], RunnerPace] = {}
-        self.loads: dict[str, list[LaneLoad]] = {}
-        """Runner id -> what it owned at the last refresh, by lane."""
-        self.executor_live: dict[str, int] = {}
-        """Executor (stored form) -> live tasks over the whole fleet at the last refresh."""
+        self.loads: dict[str, dict[int, int]] = {}
+        """Runner id -> lane -> live tasks that it owns."""
+        self.counted_at = -inf
+        """When `loads` was read."""
+        self.rows_at = -inf
+        """When the runner rows were read."""
 
     def expire(self) -> None:
         """Read the runner rows at the next refresh, however young they are."""
-        self._read_again_at = float("-inf")
+        self._read_again_at = -inf
 
     def refresh(self) -> None:
         """Read what runners own, and the runner rows if it is time; raises StorageError."""
-        now = self._clock.monotonic()
-        if now >= self._read_again_at:
-            self._read_runners(now)
+        if self._clock.monotonic() >= self._read_again_at:
+            self._read_runners()
         self.loads = {}
         for load in self._storage.live_load():
-            self.loads.setdefault(load.runner_id, []).append(load)
-        now = self._clock.monotonic()
+            self.loads.setdefault(load.runner_id, {})[load.lane] = load.count
+        now = self.counted_at = self._clock.monotonic()
         for runner in self._runners:
-            live = sum(load.count for load in self.loads.get(runner.id, ()))
+            live = sum(self.loads.get(runner.id, {}).values())
             pace = self._paces.get((runner.id, runner.generation))
             if pace is None:
                 pace = RunnerPace(live, runner.parallelism, now)
@@ -62,58 +70,60 @@ class Capacity:
             else:
                 pace.seen(live, runner.parallelism, now)
 
-    def fleet(self, turn: int) -> Fleet:
-        """Return the runners with the room they have, as of the last refresh."""
-        signatures = self._signatures.of(
-            load.lane for loads in self.loads.values() for load in loads
-        )
-        self.executor_live = {}
-        for loads in self.loads.values():
-            for load in loads:
-                signature = signatures.get(load.lane)
-                if signature is not None:
-                    count = self.executor_live.get(signature.executor, 0) + load.count
-                    self.executor_live[signature.executor] = count
-        rooms = []
-        for runner in self._runners:
-            live, cpu, memory = 0, runner.cpu, runner.memory
-            for load in self.loads.get(runner.id, ()):
-                live += load.count
-                signature = signatures.get(load.lane)
-                if signature is not None:
-                    cpu -= signature.cpu * load.count
-                    memory -= signature.memory * load.count
-            waiting = self.pace(runner.id, runner.generation).may_wait(
-                runner.parallelism, runner.max_wait_tasks
-            )
-            rooms.append(
-                RunnerRoom(
-                    id=runner.id,
-                    generation=runner.generation,
-                    executors=runner.executors,
-                    labels=runner.labels,
-                    parallelism=runner.parallelism,
-                    most=runner.parallelism + waiting,
-                    live=live,
-                    cpu=cpu,
-                    memory=memory,
-                )
-            )
-        return Fleet(rooms, self.executor_live, turn=turn, index=self._index)
+    def fleet(self, turn: int, *, slots_only: bool = False) -> Fleet:
+        """Return the runners with the room they have; ``slots_only``: without room to wait."""
+        signatures = self._signatures.of(lane for owned in self.loads.values() for lane in owned)
+        executor_live: Counter[str] = Counter()
+        for owned in self.loads.values():
+            for lane, count in owned.items():
+                if lane in signatures:
+                    executor_live[signatures[lane].executor] += count
+        rooms = [self._room(runner, signatures, slots_only=slots_only) for runner in self._runners]
+        return Fleet(rooms, executor_live, turn=turn, index=self._index)
 
     def pace(self, runner_id: str, generation: int) -> RunnerPace:
         """Return the pace of a runner of the last refresh."""
         return self._paces[runner_id, generation]
 
-    def allocated(self, runner_id: str, generation: int, count: int) -> None:
-        """Say that a runner was given ``count`` tasks since the last refresh."""
-        self._paces[runner_id, generation].allocated(count)
+    def given(self, runner_id: str, generation: int, tasks: Sequence[AsyncTask]) -> None:
+        """Count tasks that were allocated to a runner of the last refresh."""
+        self._paces[runner_id, generation].allocated(len(tasks))
+        owned = self.loads.setdefault(runner_id, {})
+        for lane, count in Counter([task.lane for task in tasks]).items():
+            owned[lane] = owned.get(lane, 0) + count
 
-    def rate(self) -> float:
-        """Return how many tasks per second the runners start together, as measured lately."""
-        return sum(pace.rate or 0.0 for pace in self._paces.values())
+    def _room(
+        self,
+        runner: RunnerRecord,
+        signatures: Mapping[int, LaneSignature],
+        *,
+        slots_only: bool,
+    ) -> RunnerRoom:
+        live, cpu, memory = 0, runner.cpu, runner.memory
+        for lane, count in self.loads.get(runner.id, {}).items():
+            live += count
+            signature = signatures.get(lane)
+            if signature is not None:
+                cpu -= signature.cpu * count
+                memory -= signature.memory * count
+        most = runner.parallelism
+        if not slots_only:
+            pace = self.pace(runner.id, runner.generation)
+            most += pace.may_wait(runner.parallelism, runner.max_wait_tasks)
+        return RunnerRoom(
+            id=runner.id,
+            generation=runner.generation,
+            executors=runner.executors,
+            labels=runner.labels,
+            parallelism=runner.parallelism,
+            most=most,
+            live=live,
+            cpu=cpu,
+            memory=memory,
+        )
 
-    def _read_runners(self, began: float) -> None:
+    def _read_runners(self) -> None:
+        began = self._clock.monotonic()
         self._runners = [
             runner
             for runner in self._storage.runners()
@@ -122,5 +132,5 @@ class Capacity:
         self._index = FitIndex((runner.executors, runner.labels) for runner in self._runners)
         known = {(runner.id, runner.generation) for runner in self._runners}
         self._paces = {key: pace for key, pace in self._paces.items() if key in known}
-        now = self._clock.monotonic()
-        self._read_again_at = now + min(_OLDEST, max(_FRESHEST, _SHARE * (now - began)))
+        now = self.rows_at = self._clock.monotonic()
+        self._read_again_at = now + min(OLDEST, max(_FRESHEST, _SHARE * (now - began)))

@@ -157,6 +157,10 @@ class Fleet:
             )
         return room if left is None else min(room, left)
 
+    def fits_nobody(self, signature: LaneSignature) -> bool:
+        """Return whether no runner registers the executor and has the labels, busy or not."""
+        return not self._index.pools[self._index.pool(signature.executor, signature.labels)]
+
     def heap(self, signature: LaneSignature) -> _Heap:
         """Return the runners for a signature, least loaded first: the argument of `take`."""
         key = self._demand_key(signature)

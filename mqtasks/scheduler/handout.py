@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
@@ -16,8 +16,10 @@ from mqtasks.storage.contract import Allocation, ExecutorLimit
 class Handout:
     """Turns a placement into allocated rows and hints that carry them."""
 
-    def __init__(self, service: TaskService, on_given: Callable[[str, int, int], None]) -> None:
-        """Write through ``service``; call ``on_given(runner id, generation, how many)``."""
+    def __init__(
+        self, service: TaskService, on_given: Callable[[str, int, Sequence[AsyncTask]], None]
+    ) -> None:
+        """Write through ``service``; call ``on_given(runner id, generation, tasks)``."""
         self._service = service
         self._on_given = on_given
 
@@ -48,7 +50,7 @@ class Handout:
             taken = tasks if complete else [task for task in tasks if task.id in given]
             if taken:
                 room = rooms[i]
-                self._on_given(room.id, room.generation, len(taken))
+                self._on_given(room.id, room.generation, taken)
                 rows = [_allocated(task, room) for task in taken]
                 self._service.hint_allocated(room.id, room.generation, rows)
         return given

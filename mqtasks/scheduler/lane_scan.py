@@ -72,6 +72,8 @@ class LaneReader:
         self._appetite: dict[int, int] = {}
         self._heads: dict[int, tuple[int, int]] = {}
         self._row_bytes: dict[int, int] = {}
+        self.cut = False
+        """Whether a lane read last may hold more tasks than were read."""
 
     def read(
         self, candidates: Sequence[Candidate], room: int, now_ms: int, ageing_ms: int
@@ -81,15 +83,17 @@ class LaneReader:
         # Twice the room, shared: lanes rarely need equally much, and a short one costs a pass.
         share = max(_FEWEST_ROWS, -(-2 * room // max(1, len(chosen))))
         demands = []
+        self.cut = False
         for lane, signature, fits in chosen:
             row_bytes = self._row_bytes.get(lane, _UNKNOWN_ROW_BYTES)
             affordable = max(1, _MOST_BYTES // len(chosen) // row_bytes)
             limit = min(share * self._appetite.get(lane, 1), affordable)
             enough = min(fits, room)
             tasks = self._storage.lane_tasks(lane, min(limit, enough))
+            cut = len(tasks) >= min(limit, enough)
+            self.cut = self.cut or cut
             if tasks:
-                more = limit < enough and len(tasks) >= limit
-                demands.append(Demand(lane, signature, tasks, more=more))
+                demands.append(Demand(lane, signature, tasks, more=cut and limit < enough))
         return demands
 
     def remember(

@@ -7,12 +7,11 @@ runner, and a lost hint is repeated.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Final
 
 from mqtasks.model import LaneSignature
 from mqtasks.scheduler.fleet import Fleet
-from mqtasks.storage.contract import LaneLoad
 
 _PATIENCE: Final = 0.2
 """Seconds of imbalance before anything is asked back: what waits may start by itself meanwhile."""
@@ -45,14 +44,14 @@ class Rebalancer:
     def plan(
         self,
         fleet: Fleet,
-        loads: Mapping[str, Sequence[LaneLoad]],
+        loads: Mapping[str, Mapping[int, int]],
         signatures: Mapping[int, LaneSignature],
         now: float,
     ) -> dict[str, int]:
         """Return runner id -> how many unstarted tasks to ask back from it; mostly empty.
 
         ``fleet`` is as a pass left it, with no task left that could use its free slots; ``loads``
-        are from the start of that pass. ``now`` is monotonic seconds.
+        tells what each runner owns, by lane. ``now`` is monotonic seconds.
         """
         requests: dict[str, int] = {}
         seen: set[str] = set()
@@ -61,7 +60,7 @@ class Rebalancer:
             waiting = fleet.live[i] - room.parallelism
             if waiting <= 0:
                 continue
-            count = idle.promise(waiting, loads.get(room.id, ()))
+            count = idle.promise(waiting, loads.get(room.id, {}))
             if not count:
                 continue
             seen.add(room.id)
@@ -84,17 +83,16 @@ class _IdleSlots:
         self._by_lane: dict[int, dict[int, int]] = {}
         self._promised: dict[int, int] = {}
 
-    def promise(self, waiting: int, loads: Sequence[LaneLoad]) -> int:
+    def promise(self, waiting: int, owned: Mapping[int, int]) -> int:
         """Return how many of a runner's waiting tasks certainly could start elsewhere."""
         fitting, slots = 0, dict[int, int]()
-        for load in loads:
-            free = self._free(load.lane)
+        for lane, count in owned.items():
+            free = self._free(lane)
             if free:
-                fitting += load.count
+                fitting += count
                 slots.update(free)
         # Which tasks wait is not known here: those that fit nowhere else might be the ones.
-        owned = sum(load.count for load in loads)
-        wanted = max(0, waiting - (owned - fitting))
+        wanted = max(0, waiting - (sum(owned.values()) - fitting))
         moved = 0
         for runner, free_here in slots.items():
             take = min(wanted - moved, free_here - self._promised.get(runner, 0))
