@@ -200,8 +200,8 @@ SELECT runner_id, generation, state, lease_expires_at > {now} FROM mqtasks_runne
 WHERE runner_id IN ({in}) ORDER BY runner_id LOCK IN SHARE MODE;
 
 -- name: executors_of
--- Executor and state of tasks that are to be allocated.
-SELECT task_id, executor, status FROM mqtasks_task WHERE task_id IN ({in});
+-- State and executor of tasks that are to be allocated.
+SELECT task_id, status, runner, epoch, executor FROM mqtasks_task WHERE task_id IN ({in});
 
 -- name: allocate
 -- Give CREATED rows to runners.

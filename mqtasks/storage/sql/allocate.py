@@ -12,6 +12,7 @@ from mqtasks.storage.contract import Allocation, ExecutorLimit
 from mqtasks.storage.sql.base import SqlBase, by_id, when_disabled
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.lanes import live_counts, live_samples
+from mqtasks.storage.sql.rows import Row
 
 _LANES_REMEMBERED: Final = 10_000
 _FIELDS: Final = ("task_id", "epoch", "runner", "generation")
@@ -41,27 +42,33 @@ class SqlAllocate(SqlBase):
         """Give tasks to runners and return the ids that were given."""
         if not allocations:
             return frozenset()
-        statement = "allocate_by_hand" if leadership is None else "allocate"
+        by_hand = leadership is None
+        statement = "allocate_by_hand" if by_hand else "allocate"
         repeated = False
 
         def admitted(session: Session) -> list[Allocation]:
             demand_leadership(session, leadership)
-            batch = _to_open_runners(session, allocations, by_hand=leadership is None)
-            return by_id(self._within(session, batch, limits) if limits else batch)
+            return _to_open_runners(session, allocations, by_hand=by_hand)
 
         def optimistic(session: Session) -> frozenset[int]:
             batch = admitted(session)
+            if limits:
+                rows = session.rows_in("executors_of", _ids(batch))
+                batch = _free(rows, batch, by_hand=by_hand)
+                batch = self._within(session, rows, batch, limits)
+            batch = by_id(batch)
             if _give(session, statement, batch) < len(batch) or session.repeated:
                 raise _Mismatch(repeated=session.repeated)
             return frozenset(item.task_id for item in batch)
 
         def careful(session: Session) -> frozenset[int]:
             batch = admitted(session)
-            ids = [item.task_id for item in batch]
-            rows = {row[0]: row for row in session.rows_in("lock_tasks", ids)}
-            free = [item for item in batch if _is_free(rows, item, by_hand=leadership is None)]
-            _give(session, statement, free)
-            given = {item.task_id for item in free}
+            batch = _free(session.rows_in("lock_tasks", _ids(batch)), batch, by_hand=by_hand)
+            if limits:
+                rows = session.rows_in("executors_of", _ids(batch))
+                batch = self._within(session, rows, batch, limits)
+            _give(session, statement, by_id(batch))
+            given = {item.task_id for item in batch}
             if repeated or session.repeated:
                 given.update(_already_given(session, allocations))
             return frozenset(given)
@@ -73,11 +80,16 @@ class SqlAllocate(SqlBase):
             return self._db.transact(careful)
 
     def _within(
-        self, session: Session, batch: Sequence[Allocation], limits: Sequence[ExecutorLimit]
+        self,
+        session: Session,
+        rows: Iterable[Row],
+        batch: Sequence[Allocation],
+        limits: Sequence[ExecutorLimit],
     ) -> list[Allocation]:
-        """Drop allocations that would exceed a limit. Live tasks are counted by lane: that is
-        index only, and the lane tells the executor.
-        """  # noqa: D205 - one thought
+        """Drop allocations that would exceed a limit; ``rows`` are those of ``executors_of``.
+
+        Live tasks are counted by lane, which is index only; the lane tells the executor.
+        """
         live: Counter[str] = Counter()
         by_lane: Counter[int] = Counter()
         for (_, lane), count in live_counts(session).items():
@@ -89,15 +101,16 @@ class SqlAllocate(SqlBase):
         for limit in limits:
             left = limit.most - live[limit.executor]
             room[limit.executor] = min(left, room.get(limit.executor, left))
-        ids = sorted({item.task_id for item in batch})
-        known = {row[0]: row for row in session.rows_in("executors_of", ids)}
+        known = {row[0]: row for row in rows}
         kept: list[Allocation] = []
         for item in batch:
-            row = known.get(item.task_id)
-            if row is not None and row[1] in room and row[2] == TaskStatus.CREATED:
-                if room[row[1]] <= 0:
+            row = known[item.task_id]
+            executor = row[4]
+            # A task that is live already, and only changes hands, is counted already.
+            if row[1] == TaskStatus.CREATED and executor in room:
+                if room[executor] <= 0:
                     continue
-                room[row[1]] -= 1
+                room[executor] -= 1
             kept.append(item)
         return kept
 
@@ -146,13 +159,28 @@ def _give(session: Session, statement: str, batch: Sequence[Allocation]) -> int:
     return session.run_each(statement, _FIELDS, rows) if rows else 0
 
 
-def _is_free(rows: dict[int, tuple[int, ...]], item: Allocation, *, by_hand: bool) -> bool:
-    row = rows.get(item.task_id)
-    if row is None or row[3] != item.epoch:
-        return False
-    if row[1] == TaskStatus.CREATED:
-        return True
-    return by_hand and row[1] == TaskStatus.RUNNING and row[2] != item.runner_id
+def _free(
+    rows: Iterable[Row], batch: Iterable[Allocation], *, by_hand: bool
+) -> list[Allocation]:
+    """Keep the first allocation of each task whose row may be given away.
+
+    ``rows`` start with task_id, status, runner and epoch.
+    """
+    known = {row[0]: row for row in rows}
+    free: dict[int, Allocation] = {}
+    for item in batch:
+        row = known.get(item.task_id)
+        if row is None or row[3] != item.epoch or item.task_id in free:
+            continue
+        if row[1] == TaskStatus.CREATED or (
+            by_hand and row[1] == TaskStatus.RUNNING and row[2] != item.runner_id
+        ):
+            free[item.task_id] = item
+    return list(free.values())
+
+
+def _ids(batch: Iterable[Allocation]) -> list[int]:
+    return sorted({item.task_id for item in batch})
 
 
 def _already_given(session: Session, allocations: Sequence[Allocation]) -> set[int]:

@@ -1,8 +1,9 @@
-"""Creating tasks: sorted, optimistic, one INSERT per chunk (G1, G2).
+"""Creating tasks: optimistic, one INSERT per chunk (G1, G2).
 
 The batch is inserted as if every id were new. If one is not, the statement has written nothing;
-then the known ids are looked up and the rest is inserted. Sorting keeps concurrent producers of
-the same ids from meeting in a deadlock.
+then the known ids are looked up and the rest is inserted. Rows are numbered in the order given,
+because lanes are first in, first out; two producers of the same ids in different orders may meet
+in a deadlock, and the one that is rolled back then finds the other's rows.
 """
 
 from __future__ import annotations
@@ -36,8 +37,11 @@ class SqlCreate(SqlBase):
             for task in tasks
             if task.metadata.options is not DEFAULT_OPTIONS
         )
-        unique = {task.metadata.id: task for task in reversed(tasks)}
-        ordered = [unique[metadata_id] for metadata_id in sorted(unique)]
+        unique = {task.metadata.id: task for task in tasks}
+        if len(unique) < len(tasks):
+            # The first of each id is created; assigning again does not move a key.
+            unique.update((task.metadata.id, task) for task in reversed(tasks))
+        ordered = list(unique.values())
 
         def in_one(session: Session) -> dict[str, Created] | None:
             fits = session.insert_batch(ordered, 0) == len(ordered)
@@ -57,7 +61,7 @@ class SqlCreate(SqlBase):
 
 
 def create_in(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created]:
-    """Create valid tasks, unique and sorted by metadata id; return the answer for each id."""
+    """Create valid tasks, unique by metadata id; return the answer for each id."""
     made: dict[str, Created] = {}
 
     def insert(pending: Sequence[NewTask], start: int) -> int:

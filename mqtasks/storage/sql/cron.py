@@ -152,10 +152,7 @@ def _advance(
         (rows[name][0], items[-1].next_time, len(items)) for name, items in fired.items() if items
     )
     session.run_each("advance_crons", ("cron_id", "next_time", "times"), due)
-    tasks = sorted(
-        (item.task for items in fired.values() for item in items),
-        key=lambda task: task.metadata.id,
-    )
+    tasks = [item.task for items in fired.values() for item in items]
     for name, created in create_in(session, tasks).items():
         if not created.is_new:  # by somebody else, between our look and our write
             raise DuplicateKey(name)

@@ -109,7 +109,7 @@ class Session(ABC):
     def insert_tasks(self, tasks: Sequence[NewTask]) -> list[int]:
         """Insert new tasks by one statement; return their ids in order. Raises DuplicateKey.
 
-        ``tasks`` are valid, sorted by metadata id and no more than `insert_batch` allows.
+        ``tasks`` are valid, unique and no more than `insert_batch` allows.
         """
 
     @abstractmethod

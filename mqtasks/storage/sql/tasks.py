@@ -128,9 +128,11 @@ class SqlTasks(SqlBase):
 
 def add_in(session: Session, tasks: Iterable[AsyncTask]) -> int:
     """Insert whole, valid rows that are not stored yet; return how many."""
-    unique = {task.metadata.id: task for task in reversed(list(tasks))}
+    unique: dict[str, AsyncTask] = {}
+    for task in tasks:
+        unique.setdefault(task.metadata.id, task)
     now = session.now()
-    pending = [record_values(unique[key], now) for key in sorted(unique)]
+    pending = [record_values(task, now) for task in unique.values()]
 
     def insert(rows: Sequence[Row], start: int) -> int:
         chunk = rows[start : start + BATCH]
