@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from mqtasks.model import Leadership
 from mqtasks.storage.contract import QueueOperations
+
+_LOST_RACE: Final = 0.01
+"""Seconds until the next look when somebody else promoted what was due."""
 
 
 class Promoter:
@@ -33,14 +37,23 @@ class Promoter:
         Does nothing on a standby. Raises StorageError.
         """
         while self._leadership() is not None:
-            promoted = self._storage.promote_due(self._batch)
-            if promoted:
-                self._on_promoted()
-            if promoted >= self._batch:
-                continue
             upcoming = self._storage.next_due_in_ms()
             if upcoming is None:
                 return self._poll
             if upcoming > 0:
                 return min(self._poll, upcoming / 1000)
+            if not self._promote():
+                return _LOST_RACE
         return self._poll
+
+    def _promote(self) -> int:
+        """Promote batch after batch while they are full; return how many tasks."""
+        total = 0
+        while self._leadership() is not None:
+            promoted = self._storage.promote_due(self._batch)
+            total += promoted
+            if promoted:
+                self._on_promoted()
+            if promoted < self._batch:
+                break
+        return total

@@ -44,6 +44,22 @@ def test_one_step_promotes_everything_that_is_due_in_batches(world, clock, promo
     assert len(promoted) == 4
 
 
+def test_an_idle_step_costs_one_statement(world, promoter):
+    world.create(delay_duration=60)
+    world.spy.reset()
+    promoter.run_once()
+    assert world.spy.calls == {"next_due_in_ms": 1}
+
+
+def test_what_somebody_else_promotes_meanwhile_is_no_reason_to_spin(world, clock, promoter):
+    world.create(delay_duration=1)
+    clock.advance(1)
+    world.spy.before = lambda name: world.storage.promote_due(10) if name == "promote_due" else None
+    assert promoter.run_once() == 0.01
+    world.spy.before = lambda _name: None
+    assert promoter.run_once() == 1.0
+
+
 def test_a_standby_promotes_nothing(world, clock):
     world.leader("other")
     standby = world.scheduler("standby")
