@@ -29,9 +29,11 @@ CONTEXT_SETTINGS: Final[dict[str, Any]] = {
 _GIVEN: Final = "mqtasks.cli.settings"
 
 
-def setting(flag: str, meaning: str, **attributes: Any) -> Callable[[F], F]:
-    """Add an option for the setting of that name, checked when the settings are loaded."""
-    name = flag.lstrip("-").replace("-", "_")
+def setting(
+    flag: str, meaning: str, name: str | None = None, **attributes: Any
+) -> Callable[[F], F]:
+    """Add an option for a setting, by default of the flag's name; it is checked with all others."""
+    name = name or flag.lstrip("-").replace("-", "_")
 
     def keep(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:

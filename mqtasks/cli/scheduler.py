@@ -17,9 +17,10 @@ from mqtasks.cli.session import open_runtime
 @setting("--retention-failure", "Seconds to keep tasks that failed.", metavar="SECONDS")
 @global_options(hidden=True)
 def scheduler(*, check: bool) -> int:
-    """Allocate tasks to workers, take them from dead ones, trigger cron tasks, prune.
+    """Allocate tasks to workers.
 
-    Start at least two: one leads, the others stand by. The first TERM or INT resigns.
+    It also takes tasks from dead workers, triggers cron tasks and deletes what is past its
+    retention. Start at least two: one leads, the others stand by. The first TERM or INT resigns.
     """
     from mqtasks.cli.serve import serve
     from mqtasks.scheduler import Scheduler, SchedulerOptions

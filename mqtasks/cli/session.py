@@ -22,7 +22,6 @@ def load_settings(app: MQTasks | None = None, *, chatty: bool = False) -> Settin
     and files. Without a level of its own a command logs warnings; a ``chatty`` one, which runs
     until it is stopped, logs what happens, too.
     """
-    from mqtasks.cli.logs import setup_logging
     from mqtasks.cli.secrets import remember
     from mqtasks.config import Settings
 
@@ -33,12 +32,18 @@ def load_settings(app: MQTasks | None = None, *, chatty: bool = False) -> Settin
     else:
         settings = app.settings.replace(**given) if given else app.settings
         app.configure(settings)
-    remember(settings.url, settings.redis)
-    default_level = settings.origins["log_level"] == "default"
-    setup_logging(
-        "warning" if default_level and not chatty else settings.log_level, settings.log_format
-    )
+    log_as(settings, chatty=chatty)
     return settings
+
+
+def log_as(settings: Settings, *, chatty: bool) -> None:
+    """Log as these settings say, and never their passwords. May be called again."""
+    from mqtasks.cli.logs import setup_logging
+    from mqtasks.cli.secrets import remember
+
+    remember(settings.url, settings.redis)
+    quiet = settings.origins["log_level"] == "default" and not chatty
+    setup_logging("warning" if quiet else settings.log_level, settings.log_format)
 
 
 @contextlib.contextmanager
