@@ -12,6 +12,8 @@ from mqtasks.errors import InvalidArgument
 _DAY: Final = 86_400.0
 _LONGEST: Final = 10 * 365 * _DAY
 _MOST_ROWS: Final = 100_000
+_STANDBY_POLL: Final = 0.5
+_RESCUE_INTERVAL: Final = 1.0
 
 
 class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,13 +23,13 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How long leadership lasts without renewal; a standby takes over within it. 0.5 to 3600."""
     leader_renew: float = 1.5
     """How often the leader renews; at most a third of ``leader_ttl``, so two may fail."""
-    standby_poll: float = 0.5
+    standby_poll: float = _STANDBY_POLL
     """How often a standby looks whether it may lead; more than 0."""
     heartbeat_timeout: float = 15.0
     """What runners use: how long must pass without interruption before anybody is judged."""
     max_crashes: int = 3
     """A task whose process died more often than this while it ran ends FAILED; >= 0."""
-    rescue_interval: float = 1.0
+    rescue_interval: float = _RESCUE_INTERVAL
     """How often leases are looked at; at most a third of ``heartbeat_timeout``."""
     forget_runners_after: float = _DAY
     """How long the row of a stopped runner is kept; generations count on meanwhile. >= 60."""
@@ -58,6 +60,21 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     stats_interval: float = 2.0
     """How often the leader publishes its snapshot for monitoring; more than 0."""
 
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """Return the options that a process's settings ask for, defaults elsewhere."""
+        return cls(
+            leader_ttl=settings.leader_ttl,
+            leader_renew=settings.leader_renew,
+            standby_poll=min(_STANDBY_POLL, settings.leader_renew),
+            heartbeat_timeout=settings.heartbeat_timeout,
+            rescue_interval=min(_RESCUE_INTERVAL, settings.heartbeat_timeout / 10),
+            max_crashes=settings.max_crashes,
+            safety_poll=settings.safety_interval,
+            retention_success=settings.retention_success,
+            retention_failure=settings.retention_failure,
+        )
+
     def __post_init__(self) -> None:
         for name, low, high in _RANGES:
             value = getattr(self, name)
@@ -79,13 +96,6 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
             raise InvalidArgument(
                 "slow_poll", self.slow_poll, f"must be at least fast_poll ({self.fast_poll:g} s)"
             )
-
-    @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
-        """Return the options that a process's settings ask for; the others have their defaults."""
-        given = {name: getattr(settings, name) for name in _SETTINGS}
-        rescue_interval = min(1.0, settings.heartbeat_timeout / 3)
-        return cls(**given, rescue_interval=rescue_interval)
 
 
 _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
@@ -109,13 +119,4 @@ _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("prune_interval", 0.01, _DAY),
     ("prune_batch", 1, _MOST_ROWS),
     ("stats_interval", 0.1, 3600.0),
-)
-
-_SETTINGS: Final = (
-    "leader_ttl",
-    "leader_renew",
-    "heartbeat_timeout",
-    "max_crashes",
-    "retention_success",
-    "retention_failure",
 )
