@@ -78,7 +78,7 @@ def migrations(dialect: str) -> tuple[Migration, ...]:
 
 
 def pending_sql(dialect: str, applied: frozenset[int] = frozenset()) -> str:
-    """Return the SQL of all migrations that are not among ``applied``, to be read or run by hand."""
+    """Return the SQL of the migrations not among ``applied``, to be read or run by hand."""
     return "\n".join(
         f"-- {item.version:04d}_{item.name}\n\n{item.sql}"
         for item in migrations(dialect)
@@ -96,7 +96,11 @@ def status(storage: TaskStorage) -> list[Step]:
     applied = {row[0]: (row[1], row[2]) for row in _applied(storage)}
     known = {item.version: item.name for item in migrations(storage.capabilities.name)}
     return [
-        Step(version, known.get(version) or applied[version][0], applied.get(version, ("", None))[1])
+        Step(
+            version,
+            known.get(version) or applied[version][0],
+            applied[version][1] if version in applied else None,
+        )
         for version in sorted(known.keys() | applied.keys())
     ]
 

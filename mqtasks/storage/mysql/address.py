@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-import ssl
+from ssl import CERT_NONE, SSLContext, create_default_context
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -65,14 +65,14 @@ class MySQLAddress(msgspec.Struct, frozen=True):
             arguments["ssl"] = self._ssl_context()
         return arguments
 
-    def _ssl_context(self) -> ssl.SSLContext:
+    def _ssl_context(self) -> SSLContext:
         try:
-            context = ssl.create_default_context(cafile=self.ssl_ca or None)
+            context = create_default_context(cafile=self.ssl_ca or None)
         except OSError as error:
             raise ConfigError(f"ssl_ca={self.ssl_ca!r} cannot be read: {error}") from error
         if self.ssl == "require":
             context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+            context.verify_mode = CERT_NONE
         return context
 
 

@@ -10,6 +10,7 @@ import pymysql
 from mqtasks.errors import (
     ConfigError,
     InvalidArgument,
+    MQTasksError,
     SchemaMismatch,
     StorageConflict,
     StorageError,
@@ -38,12 +39,10 @@ _LOST: Final = {
     2055,  # lost connection at ...
     4031,  # MySQL: disconnected because of inactivity
 }  # fmt: skip
-_DEMOTED: Final = {
-    1290: "it runs read-only",
-    1792: "it takes no writes in a read-only transaction",
-    1836: "it runs in read-only mode",
-}
 _REFUSED: Final = {
+    1290: "it runs read-only (a demoted primary?)",
+    1792: "its transactions are read-only (a demoted primary?)",
+    1836: "it runs in read-only mode (a demoted primary?)",
     1021: "its disk is full",
     1040: "it has too many connections: raise max_connections or lower pool_size",
     1041: "it is out of memory",
@@ -65,12 +64,13 @@ _LOGIN: Final = {
     1044: "the user may not use this database: GRANT it all privileges on it",
     1045: "user or password is wrong, or the user may not log in from this host",
     1049: "the database does not exist: run CREATE DATABASE",
-    1142: "the user lacks a privilege: GRANT it SELECT, INSERT, UPDATE, DELETE on all mqtasks tables",
+    1142: "the user lacks a privilege: GRANT it all privileges on the mqtasks tables",
     1227: "the user lacks a privilege",
     1698: "the user may not log in with a password",
 }
 _SCHEMA: Final = {1054, 1146}
 _BAD_VALUE: Final = {1153, 1264, 1366, 1406}
+_UNRESOLVED: Final = "the host name cannot be resolved: correct it in the URL, or check DNS"
 _UNKNOWN_HOST: Final = re.compile(r"gaierror|Errno -[235]\b|[Nn]ame or service|getaddrinfo")
 
 
@@ -84,32 +84,32 @@ def number(error: BaseException) -> int:
 
 def classify(error: BaseException, shown: str) -> Failure:
     """Judge a driver error; ``shown`` is the URL without its password."""
+    failure: MQTasksError
     code = number(error)
-    text = f"{shown}: {_message(error)}"
-    if code in _CONFLICT:
-        return Failure(Kind.CONFLICT, StorageConflict(f"{text} (tried several times)"))
-    if code in _LOST or "Packet sequence number wrong" in text:
-        return Failure(Kind.LOST, StorageUnavailable(f"{text}: the connection broke"))
-    if code in _DEMOTED:
-        return Failure(Kind.REFUSED, StorageUnavailable(f"{shown}: {_DEMOTED[code]} ({code})"))
-    if code in _REFUSED:
-        why = _REFUSED[code]
-        if _UNKNOWN_HOST.search(text):
-            why = "the host name cannot be resolved: correct it in the URL, or check DNS"
-        return Failure(Kind.REFUSED, StorageUnavailable(f"{shown}: {why} ({_message(error)})"))
+    told = _message(error)
+    if code in _LOST or "Packet sequence number wrong" in told:
+        kind, failure = Kind.LOST, StorageUnavailable(f"{shown}: the connection broke ({told})")
+    elif code in _CONFLICT:
+        kind, failure = Kind.CONFLICT, StorageConflict(f"{shown}: {told} (tried several times)")
+    elif code in _REFUSED:
+        why = _UNRESOLVED if _UNKNOWN_HOST.search(told) else _REFUSED[code]
+        kind, failure = Kind.REFUSED, StorageUnavailable(f"{shown}: {why} ({told})")
+    else:
+        kind, failure = Kind.FATAL, _fatal(code, told, shown)
+    return Failure(kind, failure)
+
+
+def _fatal(code: int, told: str, shown: str) -> MQTasksError:
     if code in _LOGIN:
-        return Failure(Kind.FATAL, ConfigError(f"{shown}: {_LOGIN[code]} ({_message(error)})"))
+        return ConfigError(f"{shown}: {_LOGIN[code]} ({told})")
     if code in _SCHEMA:
-        return Failure(
-            Kind.FATAL,
-            SchemaMismatch(
-                f"{shown}: the schema is missing or of another release ({_message(error)});"
-                " run: mqtasks migrate up"
-            ),
+        return SchemaMismatch(
+            f"{shown}: the schema is missing or of another release ({told});"
+            " run: mqtasks migrate up"
         )
     if code in _BAD_VALUE:
-        return Failure(Kind.FATAL, InvalidArgument("row", code, _message(error)))
-    return Failure(Kind.FATAL, StorageError(text))
+        return InvalidArgument("row", code, told)
+    return StorageError(f"{shown}: {told}")
 
 
 def _message(error: BaseException) -> str:

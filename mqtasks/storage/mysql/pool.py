@@ -63,12 +63,12 @@ class MySQLPool:
         self._lent: dict[int, MySQLSession] = {}
         self._closed = False
 
-    def checkout(self, *, write: bool) -> Session:
+    def checkout(self, *, write: bool) -> Session:  # noqa: ARG002 - one kind of connection
         """Lend a connection, opening one if none rests. Raises StorageUnavailable or the like."""
         if os.getpid() != self._pid:
             # Forked: the sockets are the parent's. Dropped without a farewell to the server.
             for session, _ in self._resting:
-                _abandon(session)
+                session.abandon()
             self._start()
         if not self._free.acquire(timeout=_WAIT_FOR_CONNECTION):
             raise StorageUnavailable(
@@ -88,7 +88,7 @@ class MySQLPool:
         assert isinstance(session, MySQLSession)  # noqa: S101 - checkout lends nothing else
         self._lent.pop(threading.get_ident(), None)
         if broken or self._closed or session.interrupted:
-            _abandon(session)
+            session.abandon()
         else:
             with self._lock:
                 self._resting.append((session, self._monotonic()))
@@ -105,7 +105,7 @@ class MySQLPool:
             return False
         session.interrupted = True
         with contextlib.suppress(OSError, AttributeError):  # it has just been closed
-            session.connection._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001 - no public way
+            session.socket.shutdown(socket.SHUT_RDWR)
         return True
 
     def close(self) -> None:
@@ -149,7 +149,6 @@ class MySQLPool:
             cursor.execute(settings)
             cursor.execute("SELECT @@max_allowed_packet, @@auto_increment_increment")
             max_packet, id_step = cursor.fetchone()
-        connection.max_allowed_packet = max(connection.max_allowed_packet, max_packet)
         return MySQLSession(connection, self._clock, self._lanes, max_packet, id_step)
 
     def _rested(self) -> MySQLSession | None:
@@ -167,9 +166,4 @@ class MySQLPool:
                     return session
             except self.errors:
                 pass  # closed by the server or the network meanwhile
-            _abandon(session)
-
-
-def _abandon(session: MySQLSession) -> None:
-    """Close a connection without a word to the server; it may be another process's."""
-    session.connection._force_close()  # noqa: SLF001 - close() would send QUIT
+            session.abandon()

@@ -4,8 +4,8 @@ the session's sql_mode and character set, and the server compares them byte by b
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Final
 
 # What rows carry beside their values: commas, column names in trees, parentheses.
 _ROW_OVERHEAD = 64
@@ -13,22 +13,19 @@ _ROW_OVERHEAD = 64
 
 def literal(value: Any) -> str:
     """Return a value as an SQL literal. Raises TypeError for a type that has none."""
-    kind = type(value)
-    if kind is int:
-        return str(value)
-    if kind is str:
-        return f"x'{value.encode().hex()}'"
-    if kind is bytes:
-        return f"x'{value.hex()}'"
-    if value is None:
-        return "NULL"
-    if isinstance(value, int):  # IntEnum, bool
-        return str(int(value))
-    if kind is float:
-        return repr(value)
-    if isinstance(value, bytes | bytearray | memoryview):
-        return f"x'{bytes(value).hex()}'"
-    raise TypeError(f"no SQL literal for {kind.__name__}")
+    render = _LITERALS.get(type(value))
+    if render is None:
+        raise TypeError(f"no SQL literal for {type(value).__name__}")
+    return render(value)
+
+
+_LITERALS: Final[dict[type, Callable[[Any], str]]] = {
+    int: str,
+    str: lambda value: f"x'{value.encode().hex()}'",
+    bytes: lambda value: f"x'{value.hex()}'",
+    type(None): lambda _: "NULL",
+    float: repr,
+}
 
 
 def integers(values: Sequence[int]) -> str:
@@ -55,22 +52,20 @@ def by_key(column: str, keys: Sequence[int], values: Sequence[Any]) -> str:
             texts.append(literal(value))
             last = value
     pieces: list[str] = []
-    _tree(column, starts, texts, 0, len(texts), pieces)
+
+    def tree(low: int, high: int) -> None:
+        if high - low == 1:
+            pieces.append(texts[low])
+            return
+        middle = (low + high) // 2
+        pieces.append(f"IF({column}<{starts[middle]},")
+        tree(low, middle)
+        pieces.append(",")
+        tree(middle, high)
+        pieces.append(")")
+
+    tree(0, len(texts))
     return "".join(pieces)
-
-
-def _tree(
-    column: str, starts: list[int], texts: list[str], low: int, high: int, pieces: list[str]
-) -> None:
-    if high - low == 1:
-        pieces.append(texts[low])
-        return
-    middle = (low + high) // 2
-    pieces.append(f"IF({column}<{starts[middle]},")
-    _tree(column, starts, texts, low, middle, pieces)
-    pieces.append(",")
-    _tree(column, starts, texts, middle, high, pieces)
-    pieces.append(")")
 
 
 def weight(row: Sequence[Any]) -> int:

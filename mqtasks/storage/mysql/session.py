@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from socket import socket
 from typing import Any, Final
 
 import pymysql
@@ -20,9 +21,7 @@ from mqtasks.storage.sql.dialect import BATCH, DuplicateKey, Session
 from mqtasks.storage.sql.queries import Template, load_queries
 from mqtasks.storage.sql.rows import Row
 
-SERVER_NOW: Final = (
-    "(TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(3)) DIV 1000)"
-)
+SERVER_NOW: Final = "(TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(3)) DIV 1000)"
 """Unix milliseconds of the server, whatever the session's time zone (P11)."""
 _MOST_ROWS: Final = 10_000
 _MOST_BYTES: Final = 4_000_000
@@ -100,9 +99,7 @@ class MySQLSession(Session):
             found += self._read(self._render(name, params, {_IN: listed}))
         return found
 
-    def run_each(
-        self, name: str, fields: Sequence[str], rows: Sequence[Row], *params: Any
-    ) -> int:
+    def run_each(self, name: str, fields: Sequence[str], rows: Sequence[Row], *params: Any) -> int:
         """Run a write in which ``{field}`` differs by row; return how many rows matched."""
         matched = 0
         for chunk in self._chunks(rows):
@@ -145,6 +142,16 @@ class MySQLSession(Session):
     def lanes(self, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` lanes > ``after`` that hold CREATED rows; one seek for each."""
         return find_lanes(self._seek, self._lanes, after, limit)
+
+    @property
+    def socket(self) -> socket:
+        """The connection's socket; the driver has no public name for it."""
+        found: socket = self.connection._sock  # type: ignore[attr-defined]  # noqa: SLF001
+        return found
+
+    def abandon(self) -> None:
+        """Close the connection without a word to the server; it may be a parent process's."""
+        self.connection._force_close()  # type: ignore[attr-defined]  # noqa: SLF001
 
     # -- private -------------------------------------------------------------------------------
 

@@ -149,8 +149,7 @@ def _to_open_runners(
     return [
         item
         for item in allocations
-        if (item.runner_id, item.generation) in taking
-        or (by_hand and item.runner_id not in known)
+        if (item.runner_id, item.generation) in taking or (by_hand and item.runner_id not in known)
     ]
 
 
@@ -159,9 +158,7 @@ def _give(session: Session, statement: str, batch: Sequence[Allocation]) -> int:
     return session.run_each(statement, _FIELDS, rows) if rows else 0
 
 
-def _free(
-    rows: Iterable[Row], batch: Iterable[Allocation], *, by_hand: bool
-) -> list[Allocation]:
+def _free(rows: Iterable[Row], batch: Iterable[Allocation], *, by_hand: bool) -> list[Allocation]:
     """Keep the first allocation of each task whose row may be given away.
 
     ``rows`` start with task_id, status, runner and epoch.

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from mqtasks.debug import framework_disabled
 from mqtasks.model import TaskOptions
 from mqtasks.storage.contract import APPLIED, WriteReport
 from mqtasks.storage.sql.database import Database
+from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.rows import retention_ms
 
 P = ParamSpec("P")
@@ -47,12 +48,16 @@ class SqlBase:
         Rounded down to a power of two, so that there are few, and nearly always none to write.
         """
         wanted = {_floor(item) for item in options if item.retention is not None} - self._noted
-        for floor in sorted(wanted):
-            if not self._db.read(lambda session, floor=floor: session.rows("has_retention", floor)):
-                self._db.single(
-                    lambda session, floor=floor: session.run("note_retention", floor)
-                )
-            self._noted.add(floor)
+        if not wanted:
+            return
+
+        def note(session: Session) -> None:
+            for floor in sorted(wanted):
+                if not session.rows("has_retention", floor):
+                    session.run("note_retention", floor)
+
+        self._db.transact(note)
+        self._noted |= wanted
 
 
 def _floor(options: TaskOptions) -> int:
@@ -61,14 +66,16 @@ def _floor(options: TaskOptions) -> int:
 
 
 def when_disabled(
-    answer: Callable[[], T],
+    answer: Callable[[], Any],
 ) -> Callable[[Callable[Concatenate[S, P], T]], Callable[Concatenate[S, P], T]]:
     """Make an operation do nothing and return ``answer()`` while the framework is disabled."""
 
     def decorate(operation: Callable[Concatenate[S, P], T]) -> Callable[Concatenate[S, P], T]:
         @wraps(operation)
         def guarded(self: S, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            return answer() if framework_disabled() else operation(self, *args, **kwargs)
+            if framework_disabled():
+                return answer()  # type: ignore[no-any-return]  # what the operation answers for none
+            return operation(self, *args, **kwargs)
 
         return guarded
 

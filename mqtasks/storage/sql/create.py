@@ -33,9 +33,7 @@ class SqlCreate(SqlBase):
             return []
         check_all(tasks)
         self._note_retentions(
-            task.metadata.options
-            for task in tasks
-            if task.metadata.options is not DEFAULT_OPTIONS
+            task.metadata.options for task in tasks if task.metadata.options is not DEFAULT_OPTIONS
         )
         unique = {task.metadata.id: task for task in tasks}
         if len(unique) < len(tasks):
@@ -97,9 +95,8 @@ def insert_missing(
         except DuplicateKey:
             pending = pending[start:]
             start = 0
-            found = dict(session.rows_in("known_ids", [key(item) for item in pending]))
-            known.update(found)
-            pending = [item for item in pending if key(item) not in found]
+            known.update(session.rows_in("known_ids", [key(item) for item in pending]))
+            pending = [item for item in pending if key(item) not in known]
     raise StorageConflict(
         f"{len(pending)} tasks could not be inserted: others create and delete the same ids at the"
         " same time; try again"

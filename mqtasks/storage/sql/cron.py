@@ -67,7 +67,7 @@ class SqlCron(SqlBase):
             row = session.one("lock_cron", cron.metadata.id)
             fired = cron.trigger_times - 1
             if row is None or not _may_fire(row, cron, fired) or _is_stored(session, task.metadata):
-                return 2 if session.repeated and _has_fired(session, row, cron, fired, task) else 0
+                return 2 if session.repeated and _has_fired(session, row, fired, task) else 0
             advanced = [(row[0], cron.next_time, 1)]
             session.run_each("advance_crons", ("cron_id", "next_time", "times"), advanced)
             if not add_in(session, [task]):
@@ -94,10 +94,11 @@ class SqlCron(SqlBase):
             answers: list[bool] = []
             for item in triggers:
                 row = rows.get(item.cron.metadata.id)
-                before = fired.setdefault(item.cron.metadata.id, [])
-                now_fired = item.cron.trigger_times - len(before)
                 task_id = item.task.metadata.id
-                if row is not None and task_id not in taken and _may_fire(row, item.cron, now_fired):
+                # Several firings of one definition follow each other in one batch.
+                before = fired.setdefault(item.cron.metadata.id, [])
+                stood = item.cron.trigger_times - len(before)
+                if row is not None and task_id not in taken and _may_fire(row, item.cron, stood):
                     before.append(item)
                     taken.add(task_id)
                     answers.append(True)
@@ -167,9 +168,7 @@ def _is_stored(session: Session, metadata: TaskMetadata) -> bool:
     return bool(session.rows_in("known_ids", [metadata.id]))
 
 
-def _has_fired(
-    session: Session, row: Row | None, cron: CronTask, fired: int, task: AsyncTask
-) -> bool:
+def _has_fired(session: Session, row: Row | None, fired: int, task: AsyncTask) -> bool:
     """Return whether the try before this one, whose outcome was unknown, has fired (P10)."""
     return row is not None and row[2] == fired + 1 and _is_stored(session, task.metadata)
 

@@ -16,7 +16,7 @@ BATCH = 2000
 """Rows that one statement may touch; longer batches take several, in one transaction."""
 
 
-class DuplicateKey(Exception):  # noqa: N818 - internal, and no error of the contract
+class DuplicateKey(Exception):
     """A unique key is taken; the statement wrote nothing."""
 
 
@@ -49,7 +49,7 @@ class Session(ABC):
     """Whether an earlier try of this unit of work may have been committed (P10)."""
 
     stalled = False
-    """Whether this unit waited so long for its locks that leases may have lapsed meanwhile (P13)."""
+    """Whether this unit waited so long for its locks that leases may have lapsed over it (P13)."""
     queries: Mapping[str, Template]
     """The dialect's named statements."""
     row_lock = ""
@@ -92,9 +92,7 @@ class Session(ABC):
         """Run a query over ``{in}``, in chunks; return the rows of all."""
 
     @abstractmethod
-    def run_each(
-        self, name: str, fields: Sequence[str], rows: Sequence[Row], *params: Any
-    ) -> int:
+    def run_each(self, name: str, fields: Sequence[str], rows: Sequence[Row], *params: Any) -> int:
         """Run a write in which ``{field}`` differs by row; return how many rows matched.
 
         The first field is an integer key that the statement compares with IN; ``rows`` come in
@@ -152,4 +150,3 @@ class Dialect(Protocol):
     def classify(self, error: BaseException) -> Failure:
         """Judge a driver error."""
         ...
-

@@ -83,7 +83,9 @@ def _sort_out(
     session: Session, runner_id: str, endings: Sequence[Ending]
 ) -> tuple[list[Ending], list[Ending], list[Ending]]:
     """Lock rows; return which are RUNNING here, which are to be canceled, and the others."""
-    rows = {row[0]: row for row in session.rows_in("lock_tasks", [item.task_id for item in endings])}
+    rows = {
+        row[0]: row for row in session.rows_in("lock_tasks", [item.task_id for item in endings])
+    }
     running: list[Ending] = []
     asked: list[Ending] = []
     missed: list[Ending] = []

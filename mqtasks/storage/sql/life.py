@@ -11,6 +11,7 @@ from mqtasks.storage.sql.base import SqlBase, by_id, lost_when_disabled, when_di
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.endings import Tally
 from mqtasks.storage.sql.lanes import LIVE_STATUSES
+from mqtasks.storage.sql.rows import Row
 
 _FIELDS: Final = ("task_id", "epoch")
 
@@ -47,8 +48,8 @@ class SqlLife(SqlBase):
         def work(session: Session) -> WriteReport:
             tally = Tally()
             matched = session.run_each(statement, _FIELDS, rows, runner_id)
-            asked = dict(session.rows("cancel_requested", runner_id))
-            owners = {}
+            asked: dict[int, int] = dict(session.rows("cancel_requested", runner_id))
+            owners: dict[int, Row] = {}
             if matched < len(rows):
                 ids = [item.task_id for item in unique]
                 owners = {row[0]: row for row in session.rows_in("owners", ids)}

@@ -85,7 +85,7 @@ class SqlRescue(SqlBase):
             owners = {
                 row[0] for status in LIVE_STATUSES for row in session.rows("owning_runners", status)
             }
-            states = dict(session.rows("runner_states")) if owners else {}
+            states: dict[str, int] = dict(session.rows("runner_states"))
             return [
                 Orphans(runner_id, runner_id in states)
                 for runner_id in sorted(owners)

@@ -34,11 +34,15 @@ class SqlRunners(SqlBase):
         def work(session: Session) -> int:
             row = session.one("lock_runner", runner.id)
             if row is None:
-                session.run("insert_runner", runner.id, runner.holder, lease_ms, *_described(runner))
+                session.run(
+                    "insert_runner", runner.id, runner.holder, lease_ms, *_described(runner)
+                )
                 generation = 1
             else:
                 _demand_free(runner, row)
-                session.run("restart_runner", runner.holder, lease_ms, *_described(runner), runner.id)
+                session.run(
+                    "restart_runner", runner.holder, lease_ms, *_described(runner), runner.id
+                )
                 generation = row[0] + 1
             rescue(session, runner.id, was_started, max_crashes)
             return generation

@@ -109,7 +109,6 @@ class SqlTasks(SqlBase):
             }
         )
 
-
     @when_disabled(list[ExecutorCount])
     def count_by_executor(self, cap: int) -> list[ExecutorCount]:
         """Return how many tasks each executor has in each status, of at most ``cap`` each."""

@@ -35,9 +35,7 @@ class SqlWork(SqlBase):
         return [Owned(*row) for row in sorted(rows)]
 
     @lost_when_disabled
-    def complete_many(
-        self, runner_id: str, completions: Sequence[Completion]
-    ) -> WriteReport:
+    def complete_many(self, runner_id: str, completions: Sequence[Completion]) -> WriteReport:
         """End tasks as COMPLETED with their results; fenced."""
         batch = [_checked(item) for item in completions]
         successes = by_id(item for item in batch if item.result.code is ResultCode.SUCCESS)
@@ -132,9 +130,7 @@ def _complete(session: Session, runner_id: str, batch: Sequence[Completion]) -> 
     rows = [
         (item.task_id, item.epoch, item.result.value or None, item.elapsed_ms) for item in batch
     ]
-    return session.run_each(
-        "complete", ("task_id", "epoch", "result", "elapsed"), rows, runner_id
-    )
+    return session.run_each("complete", ("task_id", "epoch", "result", "elapsed"), rows, runner_id)
 
 
 def _ending(item: Completion) -> Ending:
@@ -155,11 +151,12 @@ def _release(item: TaskEpoch, reason: str) -> Ending:
 
 
 def _write_failures(session: Session, live: Sequence[Ending]) -> None:
-    rows = [
-        (item.task_id, item.error or None, item.result and item.result.value or None, item.elapsed)
-        for item in live
-    ]
+    rows = [(item.task_id, item.error or None, _value(item), item.elapsed) for item in live]
     session.run_each("complete_failed", ("task_id", "error", "result", "elapsed"), rows)
+
+
+def _value(item: Ending) -> bytes | None:
+    return None if item.result is None else item.result.value or None
 
 
 def _write_releases(session: Session, live: Sequence[Ending]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import threading
@@ -76,10 +77,9 @@ class SQLiteDialect:
             self._closed = True
             if self._writer is not None:
                 connection = self._writer.connection
-                try:
+                # If it is busy or full, the next process that opens the file does it.
+                with contextlib.suppress(sqlite3.Error):
                     connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-                except sqlite3.Error:
-                    pass  # busy or full: the next process that opens the file does it
                 connection.close()
                 self._writer = None
         while self._readers:

@@ -51,9 +51,7 @@ def classify(error: BaseException, path: str) -> Failure:
             StorageConflict(f"{where}: another process kept it locked too long ({error})"),
         )
     if code in _UNAVAILABLE:
-        return Failure(
-            Kind.REFUSED, StorageUnavailable(f"{where}: {_UNAVAILABLE[code]} ({error})")
-        )
+        return Failure(Kind.REFUSED, StorageUnavailable(f"{where}: {_UNAVAILABLE[code]} ({error})"))
     if code in _BROKEN:
         return Failure(Kind.FATAL, StorageError(f"{where}: {_BROKEN[code]} ({error})"))
     text = str(error)

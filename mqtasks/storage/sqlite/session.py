@@ -75,9 +75,7 @@ class SQLiteSession(Session):
             found += self.rows(one, *params)
         return found
 
-    def run_each(
-        self, name: str, fields: Sequence[str], rows: Sequence[Row], *params: Any
-    ) -> int:
+    def run_each(self, name: str, fields: Sequence[str], rows: Sequence[Row], *params: Any) -> int:
         """Run a write in which ``{field}`` differs by row; return how many rows matched."""
         if not rows:
             return 0
@@ -129,7 +127,7 @@ class SQLiteSession(Session):
     def _bound(self, parts: Sequence[str], params: Sequence[Any]) -> list[Any]:
         given = iter(params)
         now = self._now_ms()
-        return [now if token == _NOW else next(given) for token in parts[1::2]]
+        return [now if part == _NOW else next(given) for part in parts[1::2]]
 
     def _listed(self, name: str, values: Sequence[Any]) -> list[Template]:
         """Return the statement for each chunk of integers, written into the text."""
@@ -182,7 +180,7 @@ def _by_row(
         numbers[_NOW] = len(fields) + params
         fixed = iter(range(len(fields), len(fields) + params))
         order = tuple(
-            next(fixed) if token == "?" else numbers[token] for token in statement.parts[1::2]
+            next(fixed) if part == "?" else numbers[part] for part in statement.parts[1::2]
         )
         plain = "?".join(statement.parts[::2])
         plan = _plans[key] = (plain, order)

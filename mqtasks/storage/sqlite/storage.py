@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -83,7 +82,7 @@ class SQLiteTaskStorage(SQLTaskStorage):
         nobody could renew (P13).
         """
         try:
-            status = os.stat(self.path)
+            status = Path(self.path).stat()
         except OSError as error:
             raise StorageUnavailable(f"SQLite file {self.path}: {error}") from error
         return f"sqlite-{status.st_dev}-{status.st_ino}-{self._dialect.stalls}"
@@ -104,7 +103,7 @@ class SQLiteTaskStorage(SQLTaskStorage):
 
     @contextmanager
     def migrating(self) -> Iterator[Session]:
-        """Lend a session that nobody else can migrate beside; all of its work is one transaction."""
+        """Lend a session that nobody else can migrate beside; its work is one transaction."""
         session = self._dialect.checkout(write=True)
         broken = True
         try:
