@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import sys
 
 import pytest
 
@@ -32,10 +31,9 @@ def test_a_text_line_ends_with_the_ids():
 
 
 def test_a_json_line_holds_ids_and_traceback():
-    try:
+    with pytest.raises(ValueError, match="invalid literal") as caught:
         int("mysql://u:hunter22@h/d")
-    except ValueError:
-        made = record("broken", error=sys.exc_info(), runner="r1")
+    made = record("broken", error=(caught.type, caught.value, caught.tb), runner="r1")
     fields = json.loads(JsonFormatter().format(made))
     assert fields["time"] == "2023-11-14T22:13:20.123Z"
     assert (fields["level"], fields["logger"], fields["message"], fields["runner"]) == (

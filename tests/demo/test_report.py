@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mqtasks.demo import report
@@ -114,7 +116,7 @@ def test_the_tally_survives_half_a_record(tmp_path):
 
 
 def outcome(**changes):
-    values = {
+    values: dict[str, Any] = {
         "tasks": report.Executions(1, 0, 0, 1, 0, 0),
         "firings": report.Firings(1, 1, 0, 0),
         "cron_tasks": report.Executions(1, 0, 0, 1, 0, 0),

@@ -84,6 +84,7 @@ def test_p8_a_poison_task_fails_alone_and_its_neighbours_succeed(
         task = eventually(lambda: _ended(bad.fetch()), 90, "the poison task ends")
         results = [handle.result(60) for handle in (*good, *more)]
 
+        assert task is not None
         assert task.execute_result is not None
         assert task.execute_result.code == 1
         assert results == [2 * n for n in range(500)] * 2
