@@ -136,6 +136,7 @@ class Demo:
         deadline = self._clock.monotonic() + _PATIENCE
         while self._unfinished(self._cron) and self._clock.monotonic() < deadline:
             self._pause.wait(_STEP)
+        self._show_reports()
         fired = self._children(self._cron)
         self._fired = max(self._fired, len(fired))  # it may have fired once more before the end
         return fired
