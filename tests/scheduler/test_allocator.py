@@ -9,7 +9,7 @@ import pytest
 from mqtasks.model import SUCCESS, RunnerState, TaskEpoch, TaskStatus
 from mqtasks.scheduler.unplaced import Reason
 from mqtasks.service.hints import AllocatedHint, decode_allocated
-from mqtasks.storage.contract import Completion
+from mqtasks.storage.contract import Completion, ExecutorLimit
 
 
 def hints_of(world, runner_id: str = "r1") -> list[AllocatedHint]:
@@ -23,6 +23,17 @@ def hints_of(world, runner_id: str = "r1") -> list[AllocatedHint]:
 
     world.service.notifier.subscribe([world.service.keys.allocated(runner_id)], heard)
     return found
+
+
+class _Overriding:
+    """A storage with some methods replaced."""
+
+    def __init__(self, inner, **methods):
+        self._inner = inner
+        self.__dict__.update(methods)
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
 
 
 def test_a_task_is_given_to_the_runner_that_registers_its_executor(world):
@@ -142,23 +153,25 @@ def test_p6_the_limit_holds_over_the_fleet(world, limit):
 
 @pytest.mark.parametrize(("limit", "count"), [(1, 600), (5, 3_000)])
 def test_p6_two_leaders_at_once_never_exceed_a_limit(world, limit, count):
-    """Each decides on what it saw before the other wrote; storage counts again."""
+    """Each decides on what it saw before the other wrote, also on other tasks: storage counts."""
     one, two = world.leader("one"), world.scheduler("two")
     two.parts.election._held = one.parts.election._held  # forced: both believe in one term
     runners = [world.runner(f"r{i}", parallelism=3) for i in range(4)]
     world.create(count, concurrency=limit)
     inside, chance = False, random.Random(limit)
+    urgent: list[int] = []
 
     def interleave(name: str) -> None:
         nonlocal inside
         if name == "allocate_many" and not inside and chance.random() < 0.5:
             inside = True
+            urgent.extend(world.create(1, concurrency=limit, priority=len(urgent) + 1))
             two.parts.allocator.run_once()
             inside = False
 
     world.spy.before = interleave
     done = 0
-    while done < count:
+    while done < count + len(urgent):
         one.parts.allocator.run_once()
         live = sum(len(world.live(r)) for r in runners)
         assert live <= limit
@@ -167,7 +180,25 @@ def test_p6_two_leaders_at_once_never_exceed_a_limit(world, limit, count):
         done += ended
     assert one.parts.allocator.allocated
     assert two.parts.allocator.allocated
-    assert one.parts.allocator.allocated + two.parts.allocator.allocated == count
+    assert one.parts.allocator.allocated + two.parts.allocator.allocated == done
+
+
+def test_p6_of_two_limits_of_one_executor_the_lower_goes_into_the_transaction(world):
+    leader = world.leader()
+    world.runner(parallelism=10)
+    world.create(3, concurrency=7)
+    world.create(3, concurrency=2, priority=1)
+    limits = []
+    allocate_many = world.storage.allocate_many
+
+    def note(allocations, leadership, given_limits):
+        limits.extend(given_limits)
+        return allocate_many(allocations, leadership, given_limits)
+
+    world.spy.inner = _Overriding(world.storage, allocate_many=note)
+    leader.parts.allocator.run_once()
+    assert limits == [ExecutorLimit("work", 2)]
+    assert len(world.live()) == 2
 
 
 def test_p6_a_deposed_leader_writes_nothing_and_steps_down(world):
@@ -279,10 +310,11 @@ def test_tasks_spread_over_idle_runners(world):
     assert [len(world.live(f"r{i}")) for i in range(4)] == [2, 2, 2, 2]
 
 
-def test_resources_are_reserved_while_a_task_is_live(world):
+@pytest.mark.parametrize("wanted", [{"cpu": 0.8}, {"memory": 400}, {"cpu": 0.1, "memory": 400}])
+def test_resources_are_reserved_while_a_task_is_live(world, wanted):
     leader = world.leader()
     world.runner(parallelism=10, max_wait_tasks=10, cpu=2.0, memory=1000)
-    world.create(5, cpu=0.5, memory=400)
+    world.create(5, **wanted)
     leader.parts.allocate()
     assert len(world.live()) == 2
     world.finish(count=1)
@@ -328,6 +360,15 @@ def test_what_does_not_wait_any_more_is_not_explained(world):
     leader.parts.allocate()
     assert world.status(task) is TaskStatus.RUNNING
     assert leader.parts.allocator.explain() == []
+
+
+def test_p7_it_explains_every_lane_of_a_round_over_several_pages(world):
+    leader = world.leader(leader_ttl=600.0)
+    world.runner()
+    for i in range(2_100):
+        world.create(executor=f"unknown-{i}")
+    leader.parts.allocate()
+    assert len(leader.parts.allocator.explain(most=5_000)) == 2_100
 
 
 # -- when to look again ----------------------------------------------------------------------------

@@ -73,3 +73,18 @@ def test_a_standby_prunes_nothing_and_starts_over_when_it_leads(world, clock, le
     assert leader.parts.pruner.run_once() == 60
     assert not world.spy.calls
     assert len(world.storage.query()) == 25
+
+
+def test_a_sweep_that_was_broken_off_starts_over(world, clock, leader):
+    canceled = world.create(5)
+    world.storage.cancel_many(canceled)
+    ended(world, leader, 30)
+    clock.advance(101)
+    leader.parts.pruner.run_once()
+    assert world.storage.load(canceled)
+    leader.parts.election.resign()
+    leader.parts.pruner.run_once()
+    clock.advance(100)
+    leader.parts.election.run_once()
+    leader.parts.pruner.run_once()
+    assert not world.storage.load(canceled)

@@ -158,6 +158,25 @@ def test_p4_after_a_database_outage_nothing_is_taken_from_those_that_come_back(w
     assert {world.task(task).epoch for task in ids} == {1}
 
 
+@pytest.mark.parametrize("call", ["server_identity", "now_ms", "orphans", "runners"])
+def test_p4_whatever_cannot_reach_the_database_restarts_the_watch(world, leader, call):
+    ids = held_by(world, "dying")
+    world.pass_time(leader, TIMEOUT - 0.5, "living")
+
+    def fail(name: str) -> None:
+        if name == call:
+            raise StorageUnavailable("connection reset")
+
+    world.spy.before = fail
+    with pytest.raises(StorageUnavailable):
+        leader.parts.rescuer.run_once()
+    world.spy.before = lambda _name: None
+    world.pass_time(leader, TIMEOUT - 1, "living")
+    assert owners(world, ids) == {"dying"}
+    world.pass_time(leader, 2 * PASS, "living")
+    assert owners(world, ids) == {"living"}
+
+
 def test_p4_who_does_not_come_back_after_an_outage_is_rescued_a_timeout_later(world, leader):
     ids = held_by(world, "dying")
     world.clock.advance(60)  # the scheduler was suspended as long as the database was away
