@@ -12,14 +12,14 @@ from pymysql.cursors import Cursor
 
 from mqtasks.clock import Clock
 from mqtasks.errors import InvalidArgument
-from mqtasks.model import NewTask
+from mqtasks.model import AsyncTask, NewTask
 from mqtasks.storage.mysql.errors import DUPLICATE
 from mqtasks.storage.mysql.insert import render_tasks
 from mqtasks.storage.mysql.render import by_key, integers, literal, weight
 from mqtasks.storage.mysql.seek import LaneMemory, find_lanes
 from mqtasks.storage.sql.dialect import BATCH, DuplicateKey, Session
 from mqtasks.storage.sql.queries import Template, load_queries
-from mqtasks.storage.sql.rows import Row
+from mqtasks.storage.sql.rows import TASK_NUMBERS, TASK_TEXTS, Row, task_from
 
 SERVER_NOW: Final = "(TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(3)) DIV 1000)"
 """Unix milliseconds of the server, whatever the session's time zone (P11)."""
@@ -33,7 +33,10 @@ _IN: Final = "{in}"
 class MySQLSession(Session):
     """A connection in autocommit mode; transactions are explicit."""
 
-    queries: Mapping[str, Template] = load_queries("mysql")
+    # The driver spends its time per column, so the integers of a task come packed into one.
+    queries: Mapping[str, Template] = load_queries(
+        "mysql", f"CONCAT_WS(' ', {', '.join(TASK_NUMBERS)}), {', '.join(TASK_TEXTS)}"
+    )
     row_lock = " FOR UPDATE"
 
     def __init__(
@@ -139,6 +142,16 @@ class MySQLSession(Session):
                 return index
         return end
 
+    def tasks(self, statement: str | Template, *params: Any) -> list[AsyncTask]:
+        """Run a query for ``{task_columns}``; return the records."""
+        return _records(self.rows(statement, *params))
+
+    def tasks_in(
+        self, name: str, values: Sequence[int] | Sequence[str], *params: Any
+    ) -> list[AsyncTask]:
+        """Run a query for ``{task_columns}`` over ``{in}``; return the records."""
+        return _records(self.rows_in(name, values, *params))
+
     def lanes(self, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` lanes > ``after`` that hold CREATED rows; one seek for each."""
         return find_lanes(self._seek, self._lanes, after, limit)
@@ -220,3 +233,7 @@ class MySQLSession(Session):
                 start, size = index, weight(row)
         if start < len(rows):
             yield rows[start:]
+
+
+def _records(rows: Sequence[Row]) -> list[AsyncTask]:
+    return [task_from(map(int, numbers.split(" ")), *texts) for numbers, *texts in rows]

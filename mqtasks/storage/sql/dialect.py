@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from mqtasks.errors import MQTasksError
-from mqtasks.model import NewTask
+from mqtasks.model import AsyncTask, NewTask
 from mqtasks.storage.sql.queries import Template
 from mqtasks.storage.sql.rows import Row
 
@@ -113,6 +113,16 @@ class Session(ABC):
     @abstractmethod
     def insert_batch(self, tasks: Sequence[NewTask], start: int) -> int:
         """Return the index behind the last task that one `insert_tasks` from ``start`` takes."""
+
+    @abstractmethod
+    def tasks(self, statement: str | Template, *params: Any) -> list[AsyncTask]:
+        """Run a query for ``{task_columns}``; return the records."""
+
+    @abstractmethod
+    def tasks_in(
+        self, name: str, values: Sequence[int] | Sequence[str], *params: Any
+    ) -> list[AsyncTask]:
+        """Run a query for ``{task_columns}`` over ``{in}``; return the records."""
 
     @abstractmethod
     def lanes(self, after: int, limit: int) -> list[int]:

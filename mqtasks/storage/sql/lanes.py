@@ -9,7 +9,7 @@ from mqtasks.model import LIVE, AsyncTask
 from mqtasks.storage.contract import LaneLoad, LaneSample
 from mqtasks.storage.sql.base import SqlBase, nothing, when_disabled
 from mqtasks.storage.sql.dialect import Session
-from mqtasks.storage.sql.rows import signature_from, task_from_row
+from mqtasks.storage.sql.rows import signature_from
 
 LIVE_STATUSES: Final = tuple(sorted(map(int, LIVE)))
 
@@ -41,8 +41,7 @@ class SqlLanes(SqlBase):
     @when_disabled(list[AsyncTask])
     def lane_tasks(self, lane: int, limit: int) -> list[AsyncTask]:
         """Return the first CREATED rows of a lane: highest priority, then run_at, then id."""
-        rows = self._db.read(lambda session: session.rows("lane_tasks", lane, limit))
-        return [task_from_row(row) for row in rows]
+        return self._db.read(lambda session: session.tasks("lane_tasks", lane, limit))
 
     @when_disabled(list[LaneLoad])
     def live_load(self) -> list[LaneLoad]:

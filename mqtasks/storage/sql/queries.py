@@ -5,7 +5,7 @@ what it is for. In a statement
 
 * ``?`` is a bound parameter, in order;
 * ``{now}`` is the database's clock in unix milliseconds;
-* ``{task_columns}`` is the column list that `mqtasks.storage.sql.rows` reads;
+* ``{task_columns}`` is the column list that the session's `tasks` reads;
 * ``{in}`` is a list of values, given to `Session.rows_in` and `Session.run_in`;
 * any other ``{name}`` differs by row in `Session.run_each`, or is a list of rows.
 """
@@ -18,8 +18,6 @@ from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Final
 
-from mqtasks.storage.sql.rows import TASK_COLUMNS
-
 _NAME: Final = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _COMMENT: Final = re.compile(r"^\s*--.*$", re.MULTILINE)
 _TOKEN: Final = re.compile(r"(\?|\{\w+\})")
@@ -31,8 +29,8 @@ class Template:
     __slots__ = ("parts", "text")
 
     def __init__(self, text: str) -> None:
-        self.text = text.replace("{task_columns}", ", ".join(TASK_COLUMNS))
-        self.parts: tuple[str, ...] = tuple(_TOKEN.split(self.text))
+        self.text = text
+        self.parts: tuple[str, ...] = tuple(_TOKEN.split(text))
 
 
 @lru_cache(maxsize=256)
@@ -42,10 +40,13 @@ def template(text: str) -> Template:
 
 
 @cache
-def load_queries(dialect: str) -> Mapping[str, Template]:
+def load_queries(dialect: str, task_columns: str) -> Mapping[str, Template]:
     """Return the named statements of ``mysql`` or ``sqlite``."""
     text = files("mqtasks.storage").joinpath("queries", f"{dialect}.sql").read_text("utf-8")
-    return {name: Template(body) for name, _, body in split_queries(text)}
+    return {
+        name: Template(body.replace("{task_columns}", task_columns))
+        for name, _, body in split_queries(text)
+    }
 
 
 def split_queries(text: str) -> list[tuple[str, str, str]]:

@@ -1,7 +1,8 @@
-"""Task rows to records and back. `task_from_row` is on the hot path: one call, no loops."""
+"""Task rows to records and back. `task_from` is on the hot path: one call, no loops."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 from mqtasks.model import (
@@ -27,15 +28,9 @@ from mqtasks.storage.checks import stored_text
 Row = tuple[Any, ...]
 """One row as a session returns it: int, float, str (keys), bytes (payloads) or None."""
 
-TASK_COLUMNS: Final = (
+TASK_NUMBERS: Final = (
     "task_id",
-    "metadata_id",
-    "executor",
-    "context",
-    "options",
-    "parent_task_id",
     "status",
-    "runner",
     "runner_generation",
     "epoch",
     "attempt",
@@ -48,27 +43,41 @@ TASK_COLUMNS: Final = (
     "created_at",
     "started_at",
     "completed_at",
-    "result_code",
+    "COALESCE(result_code, -1)",
+)
+"""The integers of a task row, in the order `task_from` takes them."""
+TASK_TEXTS: Final = (
+    "metadata_id",
+    "executor",
+    "context",
+    "options",
+    "parent_task_id",
+    "runner",
     "error",
     "result",
     "progress",
 )
-"""The columns `task_from_row` expects, in this order."""
+"""The rest of a task row, in the order `task_from` takes it."""
 
 _STATUS: Final = {int(status): status for status in TaskStatus}
 
 
-def task_from_row(row: Row) -> AsyncTask:
-    """Return the record of one row of TASK_COLUMNS."""
+def task_from(  # noqa: PLR0917 - one argument per column
+    numbers: Iterable[int],
+    metadata_id: str,
+    executor: str,
+    context: bytes,
+    options: bytes,
+    parent_task_id: str,
+    runner: str,
+    error: bytes | None,
+    value: bytes | None,
+    progress: bytes | None,
+) -> AsyncTask:
+    """Return the record of one row of TASK_NUMBERS and TASK_TEXTS."""
     (
         task_id,
-        metadata_id,
-        executor,
-        context,
-        options,
-        parent_task_id,
         status,
-        runner,
         generation,
         epoch,
         attempt,
@@ -82,10 +91,7 @@ def task_from_row(row: Row) -> AsyncTask:
         started_at,
         completed_at,
         code,
-        error,
-        value,
-        progress,
-    ) = row
+    ) = numbers
     return AsyncTask(
         id=task_id,
         metadata=TaskMetadata(
@@ -109,7 +115,7 @@ def task_from_row(row: Row) -> AsyncTask:
         created_at=created_at,
         started_at=started_at,
         completed_at=completed_at,
-        execute_result=None if code is None else result_of(code, error, value),
+        execute_result=None if code < 0 else result_of(code, error, value),
         progress=progress or b"",
     )
 

@@ -15,7 +15,7 @@ from mqtasks.storage.sql.conditions import where, where_ordered
 from mqtasks.storage.sql.create import insert_missing
 from mqtasks.storage.sql.dialect import BATCH, Session
 from mqtasks.storage.sql.queries import template
-from mqtasks.storage.sql.rows import Row, attempt_from_row, record_values, task_from_row
+from mqtasks.storage.sql.rows import Row, attempt_from_row, record_values
 
 
 class SqlTasks(SqlBase):
@@ -73,25 +73,24 @@ class SqlTasks(SqlBase):
         """Return the selected tasks by ascending task id, or descending if asked."""
         text, params = where_ordered(Selection(conditions))
 
-        def work(session: Session) -> list[Row]:
-            return session.rows(template(f"{session.text('select_tasks')} {text}"), *params)
+        def work(session: Session) -> list[AsyncTask]:
+            return session.tasks(template(f"{session.text('select_tasks')} {text}"), *params)
 
-        return [task_from_row(row) for row in self._db.read(work)]
+        return self._db.read(work)
 
     @when_disabled(dict[str, AsyncTask])
     def find(self, metadata_ids: Iterable[str]) -> dict[str, AsyncTask]:
         """Return the stored tasks of these metadata ids."""
         wanted = list(dict.fromkeys(metadata_ids))
-        rows = self._db.read(lambda session: session.rows_in("find", wanted))
-        found = {row[1]: row for row in rows}
-        return {key: task_from_row(found[key]) for key in wanted if key in found}
+        tasks = self._db.read(lambda session: session.tasks_in("find", wanted))
+        found = {task.metadata.id: task for task in tasks}
+        return {key: found[key] for key in wanted if key in found}
 
     @when_disabled(list[AsyncTask])
     def load(self, task_ids: Sequence[int]) -> list[AsyncTask]:
         """Return the stored tasks with these ids, by ascending id."""
         ids = sorted(set(task_ids))
-        rows = self._db.read(lambda session: session.rows_in("load", ids))
-        return [task_from_row(row) for row in rows]
+        return self._db.read(lambda session: session.tasks_in("load", ids))
 
     @when_disabled(list[Attempt])
     def attempts(self, task_id: int) -> list[Attempt]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from mqtasks.clock import Clock
 from mqtasks.model import (
+    AsyncTask,
     NewTask,
     TaskStatus,
     executor_code,
@@ -16,13 +17,21 @@ from mqtasks.model import (
 )
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.queries import Template, load_queries
-from mqtasks.storage.sql.rows import Row, queue_keys, retention_ms
+from mqtasks.storage.sql.rows import (
+    TASK_NUMBERS,
+    TASK_TEXTS,
+    Row,
+    queue_keys,
+    retention_ms,
+    task_from,
+)
 from mqtasks.storage.sqlite.errors import is_duplicate
 
 _CHUNK: Final = 10_000
 """Values in one list; SQLite binds up to 32,766."""
 _INSERT_CHUNK: Final = 50_000
 _NOW: Final = "{now}"
+_NUMBERS: Final = len(TASK_NUMBERS)
 
 
 class SQLiteSession(Session):
@@ -31,7 +40,7 @@ class SQLiteSession(Session):
     ``{now}`` is bound: the clock is read once per statement, after the locks are held.
     """
 
-    queries: Mapping[str, Template] = load_queries("sqlite")
+    queries: Mapping[str, Template] = load_queries("sqlite", ", ".join(TASK_NUMBERS + TASK_TEXTS))
 
     def __init__(self, connection: sqlite3.Connection, clock: Clock) -> None:
         self.connection = connection
@@ -103,6 +112,16 @@ class SQLiteSession(Session):
         """Return the index behind the last task that one `insert_tasks` from ``start`` takes."""
         return min(len(tasks), start + _INSERT_CHUNK)
 
+    def tasks(self, statement: str | Template, *params: Any) -> list[AsyncTask]:
+        """Run a query for ``{task_columns}``; return the records."""
+        return _records(self.rows(statement, *params))
+
+    def tasks_in(
+        self, name: str, values: Sequence[int] | Sequence[str], *params: Any
+    ) -> list[AsyncTask]:
+        """Run a query for ``{task_columns}`` over ``{in}``; return the records."""
+        return _records(self.rows_in(name, values, *params))
+
     def lanes(self, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` lanes > ``after`` that hold CREATED rows; one seek for each."""
         return [row[0] for row in self.rows("lanes", after, limit)]
@@ -161,6 +180,10 @@ class SQLiteSession(Session):
                 raise DuplicateKey(str(error)) from error
             raise
         execute("RELEASE inserting")
+
+
+def _records(rows: Sequence[Row]) -> list[AsyncTask]:
+    return [task_from(row[:_NUMBERS], *row[_NUMBERS:]) for row in rows]
 
 
 _plans: dict[tuple[Template, tuple[str, ...]], tuple[str, tuple[int, ...]]] = {}
