@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
+from mqtasks.conditions import where
 from mqtasks.model import ExecuteResult, ResultCode, TaskOptions, TaskStatus
 from mqtasks.storage.contract import PruneReport
 from tests.support.stage import row
@@ -112,3 +114,30 @@ def test_a_sweep_visits_every_row_past_its_retention_and_ends(stage):
 def test_a_sweep_over_nothing_is_done_at_once(stage):
     assert stage.storage.prune(0, 10, **KEEP) == PruneReport(0, 0)
     assert stage.storage.prune(10**6, 10, **KEEP) == PruneReport(0, 0)
+
+
+def test_a_sweep_ends_where_nothing_can_be_past_its_retention(stage):
+    for n in range(5):
+        ended(stage, f"old {n}", 10 * DAY, SUCCEEDED)
+    for n in range(20):
+        ended(stage, f"young {n}", DAY, SUCCEEDED)
+    assert stage.storage.prune(0, 10, **KEEP) == PruneReport(5, 0)
+
+
+@pytest.mark.parametrize("how", ["added", "created", "edited"])
+def test_a_sweep_finds_a_short_retention_of_its_own_among_younger_rows(stage, how):
+    for n in range(20):
+        ended(stage, f"young {n}", DAY, SUCCEEDED)
+    if how == "added":
+        ended(stage, "short", DAY, SUCCEEDED, 60.0)
+    elif how == "created":
+        (task,) = stage.running("short", retention=60.0)
+        stage.complete([task])
+    else:
+        task_id = ended(stage, "short", DAY, SUCCEEDED)
+        task = stage.task(task_id)
+        metadata = replace(task.metadata, options=TaskOptions(retention=60.0))
+        stage.storage.update([replace(task, metadata=metadata)], where.task_id == task_id)
+    stage.clock.advance(60)
+    assert sweep(stage, limit=5) == 1
+    assert stage.storage.find(["short"]) == {}

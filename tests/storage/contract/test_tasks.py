@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from msgspec.structs import replace
 
@@ -290,6 +292,16 @@ def test_server_identity_stays_while_the_same_server_answers(stage):
     assert identity
     stage.create("t1")
     assert stage.storage.server_identity() == identity
+
+
+def test_server_identity_is_the_same_for_everybody(stage, opener):
+    assert opener(stage.clock).server_identity() == stage.storage.server_identity()
+
+
+def test_nothing_is_interrupted_where_no_thread_waits(stage):
+    assert stage.storage.interrupt(threading.get_ident()) is False
+    assert stage.storage.interrupt(0) is False
+    assert stage.create("t1")
 
 
 def test_change_count_moves_with_every_commit(stage, opener):
