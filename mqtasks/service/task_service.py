@@ -91,6 +91,8 @@ class TaskService:
         Idempotent by ``metadata.id``: creating it again, also by somebody else at the same
         moment, returns the id of the one row and changes nothing. When this returns the row is
         committed (G1). Raises InvalidArgument and PayloadTooLarge before anything is written.
+        While the framework is switched off (`debug_ctl_task_framework`) over an SQL storage,
+        nothing is written and the answer is 0.
         """
         return self.create_tasks([NewTask(metadata)])[0].task_id
 
@@ -106,6 +108,8 @@ class TaskService:
             if size > limit:
                 raise PayloadTooLarge(f"context of task {task.metadata.id!r}", size, limit)
         created = self.storage.create_tasks(tasks)
+        if len(created) < len(tasks):  # the framework is switched off: nothing was written
+            return [Created(0, is_new=False) for _ in tasks]
         if any(item.is_new for item in created):
             self.hint_created()
         return created

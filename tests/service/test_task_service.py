@@ -10,10 +10,12 @@ from mqtasks.clock import ManualClock
 from mqtasks.conditions import where
 from mqtasks.coordination.base import Notifier
 from mqtasks.coordination.local import LocalNotifier
+from mqtasks.debug import debug_ctl_task_framework
 from mqtasks.errors import InvalidArgument, InvalidTask, PayloadTooLarge, TaskNotFound
 from mqtasks.model import ExecuteResult, ResultCode, TaskMetadata, TaskStatus
 from mqtasks.service import TaskService
 from mqtasks.service.hints import decode_allocated, decode_revoked
+from mqtasks.storage.factory import storage_from_url
 from mqtasks.storage.memory import MemoryTaskStorage
 
 
@@ -150,3 +152,16 @@ def test_a_notifier_that_fails_fails_no_write(clock: ManualClock) -> None:
     assert service.get(task.id).status is TaskStatus.COMPLETED
     service.close()
     service.close()
+
+
+def test_a_framework_that_is_switched_off_creates_nothing(sqlite_url: str) -> None:
+    with TaskService(storage_from_url(sqlite_url)) as service:
+        debug_ctl_task_framework(True)
+        try:
+            assert service.create(metadata("a")) == 0
+            assert service.create_batch([metadata("b"), metadata("c")]) == [0, 0]
+        finally:
+            debug_ctl_task_framework(False)
+
+        assert service.query_task() == []
+        assert service.create(metadata("a")) > 0
