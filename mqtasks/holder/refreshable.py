@@ -80,7 +80,8 @@ def refreshable_storage(follower: StorageFollower) -> TaskStorage:
 
 
 def _operation(name: str) -> Callable[..., Any]:
-    @functools.wraps(getattr(TaskStorage, name))
+    # updated=(): the mark that makes the original abstract must not come along.
+    @functools.wraps(getattr(TaskStorage, name), updated=())
     def call(self: Any, *args: Any, **kwargs: Any) -> Any:
         return self.follower.call(name, *args, **kwargs)
 

@@ -55,7 +55,7 @@ def test_g9_skewed_hosts_expire_nothing_early_and_fire_cron_on_time(
     )
     runner = TaskRunner("r1", services[1], options)
     runner.register_executor("work", work)
-    scheduler = Scheduler(services[0], SchedulerOptions(heartbeat_timeout=2.0))
+    scheduler = Scheduler(services[0], SchedulerOptions(heartbeat_timeout=2.0, rescue_interval=0.5))
     try:
         with scheduler, runner:
             ours.create_tasks([NewTask(TaskMetadata("long", "work"))])
