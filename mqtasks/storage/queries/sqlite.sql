@@ -34,6 +34,7 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_records
 -- Insert whole rows (the reference's add).
+-- Differs because a prepared statement runs once per row.
 INSERT INTO mqtasks_task
     (metadata_id, executor, context, options, parent_task_id, status, runner, runner_generation,
      epoch, attempt, crashes, reassigned, priority, lane, queue_lane, queue_rank, run_at,

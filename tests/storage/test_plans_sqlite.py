@@ -1,0 +1,67 @@
+"""Query plans on SQLite: hot statements search an index, and sort nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from mqtasks.storage.sqlite import SQLiteTaskStorage
+from mqtasks.storage.sqlite.session import _by_row
+
+BY_INDEX = {
+    "due", "promote", "next_due", "lanes", "lane_tasks", "live_load", "created_sample", "live_ids",
+    "live_samples", "signatures", "owned", "outcomes", "unstarted", "cancel_requested", "load",
+    "find", "known_ids", "lock_tasks", "lock_live", "owning_runners", "due_cron", "next_cron",
+    "prune_chunk", "count_status", "delete_tasks", "delete_attempts", "release", "requeue",
+    "leader", "lock_runners", "attempts",
+}  # fmt: skip
+BY_ROW = {
+    "allocate": ("task_id", "epoch", "runner", "generation"),
+    "complete": ("task_id", "epoch", "result", "elapsed"),
+    "complete_failed": ("task_id", "error", "result", "elapsed"),
+    "retry": ("task_id", "delay"),
+    "heartbeat": ("task_id", "epoch"),
+    "mark_started": ("task_id", "epoch"),
+    "rescue": ("task_id", "crashed"),
+    "record_attempts": ("task_id", "outcome", "elapsed", "error", "traceback"),
+    "advance_crons": ("cron_id", "next_time", "times"),
+}
+COVERING = {"due", "next_due", "lanes", "live_load", "live_ids", "owning_runners"}
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """A function that returns the steps of the plan of a named statement."""
+    with SQLiteTaskStorage(tmp_path / "tasks.db") as storage:
+
+        def explained(sql):
+            marks = (1,) * sql.count("?")
+            return storage.database.read(
+                lambda session: [
+                    row[3] for row in session.connection.execute(f"EXPLAIN QUERY PLAN {sql}", marks)
+                ]
+            )
+
+        def named(name):
+            queries = storage.database.read(lambda session: session.queries)
+            if name in BY_ROW:
+                return explained(_by_row(queries[name], BY_ROW[name], 1)[0])
+            return explained(queries[name].text.replace("{now}", "?").replace("{in}", "1, 2, 3"))
+
+        yield named
+
+
+@pytest.mark.parametrize("name", sorted(BY_INDEX | BY_ROW.keys()))
+def test_hot_statements_search(name, plan):
+    steps = plan(name)
+    looks = [step for step in steps if step.startswith(("SEARCH", "SCAN"))]
+    assert looks, steps
+    # What is scanned is at most the intermediate result of seeks, or a subquery's few rows.
+    assert [step for step in looks if step.startswith("SCAN mqtasks")] == [], steps
+    assert [step for step in steps if "TEMP B-TREE" in step and "ORDER BY" in step] == [], steps
+
+
+@pytest.mark.parametrize("name", sorted(COVERING))
+def test_what_the_index_holds_is_read_from_it(name, plan):
+    looks = [step for step in plan(name) if step.startswith("SEARCH mqtasks_task")]
+    assert looks
+    assert all("COVERING INDEX mqtasks_task_queue" in step for step in looks), looks
