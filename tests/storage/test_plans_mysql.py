@@ -197,8 +197,8 @@ def test_p7_lanes_are_found_by_seeks_alone(plans, storage):
     storage.lanes(0, 100)
     found = plans(lambda: storage.lanes(0, 100))
     one_seek = {"Select tables optimized away", "No matching min/max row"}
-    seeks = [plan for plan in found if plan["Extra"] in one_seek]
-    assert len(seeks) == 20 + 1, "each lane, and what is behind the last"
+    assert [plan for plan in found if plan["Extra"] not in one_seek] == []
+    assert len(found) > 20, "each lane, and what is behind the last"
     assert {plan["sql"] for plan in found} == {found[0]["sql"]}, "one statement"
 
 
