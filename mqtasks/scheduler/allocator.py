@@ -89,6 +89,7 @@ class Allocator:
             self._end_round()
             return self._cadence.delay(worked=False)
         fleet, candidates, quick = self._look(lanes)
+        self._view_suffices = False  # also if what follows fails half-way
         try:
             placement, given = self._allocate(candidates, fleet, leadership)
         except NotLeader:
@@ -101,7 +102,7 @@ class Allocator:
         if refused:
             self.capacity.expire()  # a runner has gone, perhaps
         if quick and (refused or placement.unplaced or self._reader.cut):
-            self._view_suffices = False
+            self._unfinished |= not self._scan.complete
             return 0.0
         self._unfinished |= (
             placement.barrier is not None
@@ -151,8 +152,6 @@ class Allocator:
     def _allocate(
         self, candidates: list[Candidate], fleet: Fleet, leadership: Leadership
     ) -> tuple[Placement, int]:
-        if not candidates:
-            return Placement({}, 0, {}), 0
         now_ms = self._service.database_clock.now_ms()
         room = min(fleet.total_room(), self._batch)
         demands = self._reader.read(candidates, room, now_ms, self._ageing_ms)

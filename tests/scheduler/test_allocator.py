@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from mqtasks.errors import StorageUnavailable
 from mqtasks.model import SUCCESS, RunnerState, TaskEpoch, TaskStatus
 from mqtasks.scheduler.unplaced import Reason
 from mqtasks.service.hints import AllocatedHint, decode_allocated
@@ -447,6 +448,39 @@ def test_what_it_saw_last_is_not_enough_to_leave_a_task_waiting(world):
     world.clock.advance(0.5)
     leader.parts.allocate()
     assert (len(world.live("r1")), len(world.live("r2"))) == (1, 1)
+
+
+def test_a_pass_that_failed_half_way_does_not_rely_on_what_it_saw(world):
+    leader = world.leader(leader_ttl=600.0)
+    world.runner(parallelism=2)
+    leader.parts.allocate()
+    world.create(2)
+
+    def lose_the_answer(name: str) -> None:
+        if name == "allocate_many":
+            world.spy.before = lambda _name: None
+            leader.parts.allocator.run_once()
+            raise StorageUnavailable("connection lost after the commit")
+
+    world.spy.before = lose_the_answer
+    with pytest.raises(StorageUnavailable):
+        leader.parts.allocator.run_once()
+    world.create(5)
+    leader.parts.allocate()
+    assert len(world.live()) == 2
+
+
+def test_lanes_that_nobody_fits_do_not_make_it_look_twice(world):
+    leader = world.leader(leader_ttl=600.0)
+    world.runner(parallelism=2)
+    world.create(2)
+    leader.parts.allocate()
+    world.finish()
+    world.create(1, executor="nobody")
+    leader.parts.allocate()
+    world.spy.reset()
+    assert leader.parts.allocator.run_once() == 0.5
+    assert world.spy.calls == {"lanes": 1}
 
 
 def test_a_runner_that_stopped_since_it_was_seen_is_noticed_at_once(world):
