@@ -36,7 +36,7 @@ class Board:
 
     def __init__(self, memory: mmap.mmap, fd: int, parallelism: int = 0) -> None:
         """Use `create`, `private` or `attach`; ``parallelism`` > 0 makes an empty page."""
-        self.fd: Final = fd
+        self.fd = fd
         """File descriptor to hand to another process; -1 for a page of this process alone."""
         self._memory = memory
         self._view = memoryview(memory)
@@ -49,14 +49,14 @@ class Board:
             self.words[_MAGIC_AT] = _MAGIC
 
     @classmethod
-    def create(cls, parallelism: int) -> Self:
-        """Return a new page in a file that has no name, for a process that gets its ``fd``."""
+    def create(cls, parallelism: int, fd: int | None = None) -> Self:
+        """Return a new page in a file that has no name, for a process that gets its ``fd``.
+
+        ``fd`` is a file that `empty_file` made; None = make one.
+        """
+        if fd is None:
+            fd = empty_file()
         size = _size(parallelism)
-        if hasattr(os, "memfd_create"):
-            fd = os.memfd_create("mqtasks-board")
-        else:
-            with tempfile.TemporaryFile(prefix="mqtasks-board-") as file:
-                fd = os.dup(file.fileno())
         os.ftruncate(fd, size)
         return cls(mmap.mmap(fd, size), fd, parallelism)
 
@@ -85,8 +85,13 @@ class Board:
         self.words.release()
         self._view.release()
         self._memory.close()
-        if self.fd >= 0:
-            os.close(self.fd)
+        self.close_fd()
+
+    def close_fd(self) -> None:
+        """Close the descriptor once no further process needs it; the page stays. Idempotent."""
+        fd, self.fd = self.fd, -1
+        if fd >= 0:
+            os.close(fd)
 
     # -- the keeper's words ----------------------------------------------------------------------
 
@@ -171,6 +176,14 @@ class Board:
                 if words[at] == task_id:  # the same task before and after reading its epoch
                     found.append(TaskEpoch(task_id, epoch))
         return found
+
+
+def empty_file() -> int:
+    """Return the descriptor of a file without a name, for a page whose size is not known yet."""
+    if hasattr(os, "memfd_create"):
+        return os.memfd_create("mqtasks-board")
+    with tempfile.TemporaryFile(prefix="mqtasks-board-") as file:
+        return os.dup(file.fileno())
 
 
 def _size(parallelism: int) -> int:

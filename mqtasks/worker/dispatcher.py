@@ -29,8 +29,9 @@ class Starter(Protocol):
 class Dispatcher:
     """Gives slots to tasks. Safe from many threads; no callback runs under its lock.
 
-    Tasks that must run alone (P8) are looked at when nothing else waits, and at the latest
-    ``solo_patience`` seconds after the first of them came; then nothing starts until it has ended.
+    A task that must run alone (P8) starts at the first moment when nothing else runs. After
+    ``solo_patience`` seconds such a moment is made: nothing starts before it has come. See
+    `impatient` for the end of that.
     """
 
     def __init__(self, board: Board, clock: Clock, solo_patience: float) -> None:
@@ -121,13 +122,30 @@ class Dispatcher:
         """Take tasks that wait out, those that would start last first; they never start here."""
         with self._lock:
             taken = self._waiting.take(wanted, most)
+            solos = len(self._solos)
             for held in list(self._solos):
                 if (most is None or len(taken) < most) and wanted(held):
                     self._solos.remove(held)
                     taken.append(held)
             for held in taken:
                 held.phase = Phase.ENDED
+            unblocked = len(self._solos) < solos
+        if unblocked:
+            self.pump()
         return taken
+
+    def impatient(self, now: float) -> list[Held]:
+        """Take out tasks that must run alone, and could not for too long; they may elsewhere.
+
+        How long doubles with each epoch of the task, so that one which meets long tasks
+        everywhere comes to its turn in the end, and is not handed around much.
+        """
+        if not self._solos or self._solo is not None:
+            return []
+        patience = self._solo_patience
+        return self.withdraw(
+            lambda held: held.solo and now - held.admitted >= patience * 2 ** min(held.epoch, 16)
+        )
 
     def close(self) -> list[Held]:
         """Start nothing any more; return what waited."""

@@ -155,6 +155,7 @@ class Parts:
             canceller=self.canceller,
             fetcher=self.fetcher,
             fenced=self._look,
+            settle=settle,
             options=options,
             clock=clock,
         )

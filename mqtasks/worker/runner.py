@@ -19,6 +19,7 @@ from mqtasks.worker.executors import Executors, TaskExecutor
 from mqtasks.worker.lease import Lease, ThreadLease
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.parts import Parts
+from mqtasks.worker.process_lease import ProcessLease
 
 _LOOPS_TIMEOUT = 5.0
 
@@ -126,13 +127,15 @@ class TaskRunner:
         lease = self._given_lease or self._make_lease()
         board = lease.board(self._options.parallelism)
         parts = Parts(record, self._service, self._options, self._executors.by_code, board)
+        self._parts = parts  # so that a stop can end the wait for somebody else's lease
         try:
             generation = parts.identity.register(parts.stopping.wait)
         except BaseException:
+            self._parts = None
             board.close()
             raise
         self._stopped.clear()
-        self._parts, self._lease = parts, lease
+        self._lease = lease
         parts.admission.open = True
         lease.start(record, board)
         parts.subscribe()
@@ -147,6 +150,8 @@ class TaskRunner:
         )
 
     def _make_lease(self) -> Lease:
+        if self._options.heartbeat == "process" and ProcessLease.possible(self._service):
+            return ProcessLease(self._service, self._options)
         return ThreadLease(self._service, self._options)
 
     def _record(self, codes: tuple[str, ...]) -> RunnerRecord:
@@ -184,6 +189,11 @@ class TaskRunner:
             self._stop(parts, self._options.shutdown_timeout if timeout is None else timeout)
             self._parts = None
             self._executors.reopen()
+            self._stopped.set()
+
+    def wait_stopped(self, timeout: float | None = None) -> bool:
+        """Wait up to ``timeout`` seconds (None: for ever) until a started runner has stopped."""
+        return self._stopped.wait(timeout)
 
     def _stop(self, parts: Parts, timeout: float) -> None:
         parts.unsubscribe()

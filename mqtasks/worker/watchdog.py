@@ -16,6 +16,7 @@ from mqtasks.worker.fetcher import Fetcher
 from mqtasks.worker.held import Cancel, Held, Phase
 from mqtasks.worker.identity import Identity
 from mqtasks.worker.options import RunnerOptions
+from mqtasks.worker.outcome import Released
 
 _LEAST_WAIT: Final = 0.001
 _MOST_ENDED: Final = 1024
@@ -23,7 +24,10 @@ _MOST_ENDED: Final = 1024
 
 
 class Watchdog:
-    """Cancels what has outlived a deadline. ``fenced()`` is called when the generation is over."""
+    """Cancels what has outlived a deadline.
+
+    ``fenced()`` is called when the generation is over; ``settle(held)`` takes tasks that go back.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class Watchdog:
         canceller: Canceller,
         fetcher: Fetcher,
         fenced: Callable[[], None],
+        settle: Callable[[Held], None],
         options: RunnerOptions,
         clock: Clock,
     ) -> None:
@@ -43,6 +48,7 @@ class Watchdog:
         self._canceller = canceller
         self._fetcher = fetcher
         self._fenced = fenced
+        self._settle = settle
         self._log = options.log
         # A keeper in another process cannot wake this loop, so it looks at the board twice a beat.
         self._poll = options.heartbeat_interval / 2
@@ -73,6 +79,9 @@ class Watchdog:
         now = self._now()
         waits = [self._poll, self._time_out(now)]
         self._fetcher.expire(now)
+        for held in self._dispatcher.impatient(now):
+            held.outcome = Released("it must run alone, and others run here")
+            self._settle(held)
         if self._identity.generation:
             trusted_for = self._board.trusted_until - now
             self._judge_lease(trusted_for)

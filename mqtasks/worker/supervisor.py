@@ -1,0 +1,226 @@
+"""The parent of ``mqtasks worker``: keeps leases and processes alive, and runs no user code."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from queue import Empty, SimpleQueue
+from typing import Any, Final, TypeAlias
+
+from mqtasks.clock import Clock, SystemClock
+from mqtasks.errors import InvalidArgument, MQTasksError
+from mqtasks.process.identity import default_runner_id
+from mqtasks.process.signals import Stage, StopStages
+from mqtasks.runtime import Runtime
+from mqtasks.worker.care import Care, Companion
+from mqtasks.worker.messages import (
+    Broken,
+    Loaded,
+    Message,
+    Registered,
+    settings_from_dict,
+)
+from mqtasks.worker.runner_process import RunnerProcess
+
+CHILD_MODULE: Final = "mqtasks.worker.child"
+_END_TIMEOUT: Final = 10.0
+"""Seconds that a process gets to end, beyond those that its tasks get, before it is killed."""
+_POLL: Final = 60.0
+
+_log = logging.getLogger("mqtasks.worker")
+
+
+class _Buried:
+    """A dead runner was reported."""
+
+
+_Event: TypeAlias = "tuple[RunnerProcess | None, Message | int | Stage | _Buried]"
+"""Which process, and what: its message, its exit code, or that it was reported dead."""
+
+
+class Supervisor:
+    """Runs the tasks of an app in one or more processes, until it is told to stop.
+
+    The app is imported by the processes only. The first one reports the settings in force, with
+    which this process then connects; so the supervisor survives whatever user code does.
+
+    Args:
+        app: ``MODULE:APP``.
+        given: Settings by name that win over what the app says of itself.
+        processes: How many runner processes, >= 1.
+        name: Runner id; with several processes ``-1``, ``-2`` ... are appended. By default unique.
+        options: Runner options by name that win over the settings.
+        opened: Called once with the connections; returns companions to start and stop along.
+        child_module: Module that the processes run, see `mqtasks.worker.child`.
+        clock: Measures restarts.
+    """
+
+    def __init__(
+        self,
+        app: str,
+        given: Mapping[str, Any] | None = None,
+        *,
+        processes: int = 1,
+        name: str | None = None,
+        options: Mapping[str, Any] | None = None,
+        opened: Callable[[Runtime], Sequence[Companion]] | None = None,
+        child_module: str = CHILD_MODULE,
+        clock: Clock | None = None,
+    ) -> None:
+        if processes < 1:
+            raise InvalidArgument("processes", processes, "must be >= 1")
+        self._app = app
+        self._given = dict(given or {})
+        self._options = dict(options or {})
+        self._opened = opened
+        self._now = (clock or SystemClock()).monotonic
+        self._events: SimpleQueue[_Event] = SimpleQueue()
+        base = name or default_runner_id()
+        ids = [base] if processes == 1 else [f"{base}-{n}" for n in range(1, processes + 1)]
+        self._children = [RunnerProcess(id_, child_module, self._notify) for id_ in ids]
+        self._stage = Stage.RUNNING
+        self._kill_at: float | None = None
+        self._unburied = 0
+        self._care: Care | None = None
+
+    def run(self) -> int:
+        """Work until told to stop, and return the exit code: 0, or 1 after the third signal.
+
+        Main thread only: handles TERM and INT in three stages. Raises what makes a start
+        impossible: ConfigError (the app cannot be imported, a setting is wrong), SchemaMismatch,
+        StorageUnavailable.
+        """
+        stages = (Stage.GRACEFUL, Stage.HURRY, Stage.KILL)
+        graceful, hurry, kill = ((lambda stage=stage: self.advance(stage)) for stage in stages)
+        with StopStages(graceful, hurry, kill, logger=_log):
+            try:
+                self._start(self._children[0])
+                while not self._over():
+                    self._step()
+            finally:
+                self._close()
+        return int(self._stage is Stage.KILL)
+
+    def advance(self, stage: Stage) -> None:
+        """Go to a stop stage, as a signal does. From any thread."""
+        self._events.put((None, stage))
+
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the runner processes that live."""
+        return [child.pid for child in self._children if child.alive]
+
+    # -- events ----------------------------------------------------------------------------------
+
+    def _notify(self, child: RunnerProcess, event: Message | int) -> None:
+        self._events.put((child, event))
+
+    def _step(self) -> None:
+        """Handle one event, or what is due."""
+        now = self._now()
+        dues = [child.restart_at for child in self._children if child.restart_at is not None]
+        if self._kill_at is not None:
+            dues.append(self._kill_at)
+        try:
+            child, event = self._events.get(timeout=max(0.0, min([now + _POLL, *dues]) - now))
+        except Empty:
+            self._due(self._now())
+            return
+        if isinstance(event, Stage):
+            self._stop(event)
+        elif child is not None:
+            if isinstance(event, _Buried):
+                self._unburied -= 1
+                self._restart(child)
+            elif isinstance(event, int):
+                self._ended(child, event)
+            else:
+                self._heard(child, event)
+
+    def _over(self) -> bool:
+        if self._stage is Stage.RUNNING or any(child.alive for child in self._children):
+            return False
+        return not self._unburied or self._stage is Stage.KILL
+
+    def _due(self, now: float) -> None:
+        if self._kill_at is not None and now >= self._kill_at:
+            _log.error("worker: processes %s have not ended in time and are killed", self.pids)
+            self._kill()
+        for child in self._children:
+            if child.restart_at is not None and now >= child.restart_at:
+                self._start(child)
+
+    # -- runner processes ------------------------------------------------------------------------
+
+    def _start(self, child: RunnerProcess) -> None:
+        child.start(self._app, self._given, self._now())
+
+    def _heard(self, child: RunnerProcess, message: Message) -> None:
+        if isinstance(message, Broken):
+            if self._care is None:
+                raise message.error()
+            _log.error("runner process %d cannot go on: %s", child.pid, message.message)
+        elif isinstance(message, Loaded):
+            self._loaded(child, message)
+        elif isinstance(message, Registered) and self._care is not None:
+            ward = child.registered(message.record)
+            if ward is not None:
+                self._care.keeper.add(ward)
+
+    def _loaded(self, child: RunnerProcess, message: Loaded) -> None:
+        if self._stage is not Stage.RUNNING:
+            child.kill()  # it has nothing yet that it would have to give back
+            return
+        if self._care is None:
+            settings = settings_from_dict(message.settings)
+            self._care = Care(settings, self._options, self._opened)
+            for other in self._children[1:]:
+                self._start(other)
+        child.begin(self._care.options)
+
+    def _ended(self, child: RunnerProcess, code: int) -> None:
+        pid = child.pid
+        ward = child.ended(self._now())
+        if self._stage is Stage.RUNNING:
+            how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+            if self._care is None:
+                raise MQTasksError(f"app={self._app!r}: the process that imported it {how}")
+            _log.error("runner process %d %s", pid, how)
+        if ward is None or self._care is None:
+            self._restart(child)
+        else:
+            self._unburied += 1
+            self._care.undertaker.take(ward, lambda: self._events.put((child, _Buried())))
+
+    def _restart(self, child: RunnerProcess) -> None:
+        if self._stage is Stage.RUNNING:
+            delay = child.plan_restart(self._now())
+            _log.info("runner %s is started again in %.1f s", child.runner_id, delay)
+
+    # -- the end ---------------------------------------------------------------------------------
+
+    def _stop(self, stage: Stage) -> None:
+        if stage <= self._stage:
+            return
+        self._stage = stage
+        for child in self._children:
+            child.restart_at = None
+        if stage is Stage.KILL or self._care is None:
+            self._kill()
+            return
+        options = self._care.options
+        hurry = stage is Stage.HURRY
+        grace = options.cancel_timeout + (0.0 if hurry else options.shutdown_timeout)
+        self._kill_at = self._now() + grace + _END_TIMEOUT
+        for child in self._children:
+            child.stop(0.0 if hurry else None)
+
+    def _kill(self) -> None:
+        self._kill_at = None
+        for child in self._children:
+            child.kill()
+
+    def _close(self) -> None:
+        self._kill()
+        if self._care is not None:
+            self._care.close()
