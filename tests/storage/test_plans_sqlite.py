@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from mqtasks.storage.sql.queries import Template
 from mqtasks.storage.sqlite import SQLiteTaskStorage
 from mqtasks.storage.sqlite.session import _by_row
 
@@ -35,11 +36,10 @@ def plan(tmp_path):
 
         def explained(sql):
             marks = (1,) * sql.count("?")
-            return storage.database.read(
-                lambda session: [
-                    row[3] for row in session.connection.execute(f"EXPLAIN QUERY PLAN {sql}", marks)
-                ]
+            steps = storage.database.read(
+                lambda session: session.rows(Template(f"EXPLAIN QUERY PLAN {sql}"), *marks)
             )
+            return [step[3] for step in steps]
 
         def named(name):
             queries = storage.database.read(lambda session: session.queries)

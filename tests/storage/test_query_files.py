@@ -9,7 +9,7 @@ import pytest
 import sqlglot
 
 from mqtasks.storage.migrate import migrations
-from mqtasks.storage.sql.queries import split_queries
+from mqtasks.storage.sql.queries import Template, split_queries
 from mqtasks.storage.sqlite import SQLiteTaskStorage
 
 DIALECTS = ("mysql", "sqlite")
@@ -141,10 +141,9 @@ def test_p16_every_mysql_statement_parses(body):
 def test_every_sqlite_statement_compiles(name, tmp_path):
     body = plain(queries("sqlite")[name][1])
     with SQLiteTaskStorage(tmp_path / "tasks.db") as storage:
+        marks = (None,) * body.count("?")
         compiled = storage.database.read(
-            lambda session: session.connection.execute(
-                f"EXPLAIN {body}", (None,) * body.count("?")
-            ).fetchall()
+            lambda session: session.rows(Template(f"EXPLAIN {body}"), *marks)
         )
     assert compiled
 
@@ -154,6 +153,7 @@ def test_p16_no_column_or_table_is_a_reserved_word():
     for step in migrations("mysql"):
         for statement in step.statements():
             (parsed,) = sqlglot.parse(statement, dialect="mysql")
+            assert parsed is not None
             names |= {item.name.lower() for item in parsed.find_all(sqlglot.exp.ColumnDef)}
             names |= {item.name.lower() for item in parsed.find_all(sqlglot.exp.Table)}
     assert {"task_id", "mqtasks_task"} <= names

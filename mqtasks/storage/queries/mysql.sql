@@ -9,7 +9,7 @@ SELECT {now};
 
 -- name: server
 -- Which server answers, and its clock in seconds.
-SELECT @@hostname, @@port, @@server_id, UNIX_TIMESTAMP();
+SELECT @@hostname, @@port, @@GLOBAL.server_id, UNIX_TIMESTAMP();
 
 -- name: uptime
 -- For how many seconds it runs.

@@ -1,0 +1,64 @@
+"""Lanes by seeks: complete and in order, whatever was remembered."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mqtasks.storage.checks import MAX_NUMBER
+from mqtasks.storage.mysql.seek import SEEKS, LaneMemory, find_lanes
+
+lanes = st.sets(st.integers(1, 400), max_size=150)
+
+
+class Table:
+    """Lanes that hold rows, and how often they were looked for."""
+
+    def __init__(self, lanes):
+        self.lanes = sorted(lanes)
+        self.statements = 0
+        self.widest = 0
+
+    def seek(self, ranges):
+        self.statements += 1
+        self.widest = max(self.widest, len(ranges))
+        return [
+            (index, min((lane for lane in self.lanes if low < lane <= high), default=None))
+            for index, (low, high) in enumerate(ranges)
+        ]
+
+
+@given(lanes, lanes, st.integers(0, 400), st.integers(1, 200))
+def test_the_answer_never_depends_on_what_is_remembered(held, remembered, after, limit):
+    memory = LaneMemory()
+    for lane in remembered:
+        memory.met(lane)
+    table = Table(held)
+    expected = [lane for lane in sorted(held) if lane > after][:limit]
+    assert find_lanes(table.seek, memory, after, limit) == expected
+    assert table.widest <= SEEKS + 1
+
+
+def test_lanes_met_before_are_found_by_one_statement():
+    table = Table(range(10, 10 + SEEKS - 1))
+    memory = LaneMemory()
+    assert find_lanes(table.seek, memory, 0, 1000) == table.lanes
+    table.statements = 0
+    assert find_lanes(table.seek, memory, 0, 1000) == table.lanes
+    assert table.statements == 1
+
+
+def test_a_lane_that_stays_empty_is_forgotten():
+    memory = LaneMemory()
+    memory.met(7)
+    table = Table([])
+    for _ in range(200):
+        assert find_lanes(table.seek, memory, 0, 10) == []
+    assert memory.behind(0, 10) == []
+
+
+def test_memory_is_bounded():
+    memory = LaneMemory()
+    for lane in range(1, 5000):
+        memory.met(lane)
+    assert len(memory.behind(0, MAX_NUMBER)) == 1024

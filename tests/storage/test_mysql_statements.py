@@ -1,0 +1,177 @@
+"""How many round trips the hot operations take on MySQL. Whoever batches wins."""
+
+from __future__ import annotations
+
+import pytest
+from pymysql.connections import Connection
+
+from mqtasks.model import (
+    SUCCESS,
+    ExecuteResult,
+    NewTask,
+    ResultCode,
+    RunnerRecord,
+    TaskEpoch,
+    TaskMetadata,
+    TaskOptions,
+)
+from mqtasks.storage.contract import APPLIED, Allocation, Completion, Renewal
+from mqtasks.storage.mysql import MySQLTaskStorage
+
+
+@pytest.fixture
+def storage(mysql_url):
+    with MySQLTaskStorage(mysql_url) as storage:
+        storage.now_ms()  # connected
+        yield storage
+
+
+@pytest.fixture
+def counted(storage, monkeypatch):
+    """A function that calls an operation and returns (answer, statements sent)."""
+    sent = []
+    query = Connection.query
+
+    def counting(self, sql, *arguments, **options):
+        sent.append(sql)
+        return query(self, sql, *arguments, **options)
+
+    monkeypatch.setattr(Connection, "query", counting)
+
+    def call(name, *arguments):
+        sent.clear()
+        answer = getattr(storage, name)(*arguments)
+        return answer, list(sent)
+
+    return call
+
+
+def tasks(count, prefix="t", executor="work"):
+    return [NewTask(TaskMetadata(f"{prefix}{n}", executor, b"{}")) for n in range(count)]
+
+
+def running(storage, count, runners=1):
+    made = storage.create_tasks(tasks(count))
+    generations = {
+        f"r{n}": storage.register_runner(RunnerRecord(id=f"r{n}", holder="h"), 60_000, 3)
+        for n in range(runners)
+    }
+    given = [
+        Allocation(item.task_id, 0, f"r{n % runners}", generations[f"r{n % runners}"])
+        for n, item in enumerate(made)
+    ]
+    return given, storage.acquire_lease("leader", "me", 60_000)
+
+
+def test_one_task_is_one_statement(counted):
+    answer, sent = counted("create_tasks", tasks(1))
+    assert answer[0].is_new
+    assert len(sent) == 1
+
+
+def test_one_known_task_is_two_statements(counted):
+    counted("create_tasks", tasks(1))
+    answer, sent = counted("create_tasks", tasks(1))
+    assert not answer[0].is_new
+    assert len(sent) == 2
+
+
+def test_a_batch_of_new_tasks_is_one_statement(counted, storage):
+    answer, sent = counted("create_tasks", tasks(1000))
+    assert len(sent) == 1
+    assert [item.task_id for item in answer] == [task.id for task in storage.query()]
+
+
+def test_ten_thousand_tasks_with_five_hundred_known_are_a_few_statements(counted, storage):
+    known = storage.create_tasks(tasks(500, "known"))
+    batch = [*tasks(9500), *tasks(500, "known")]
+    answer, sent = counted("create_tasks", batch)
+    assert len(sent) <= 6
+    assert [item.is_new for item in answer] == [True] * 9500 + [False] * 500
+    assert [item.task_id for item in answer[9500:]] == [item.task_id for item in known]
+    stored = storage.find([task.metadata.id for task in batch])
+    assert [stored[task.metadata.id].id for task in batch] == [item.task_id for item in answer]
+
+
+def test_a_batch_larger_than_one_statement_is_one_transaction(counted, storage):
+    big = [NewTask(TaskMetadata(f"t{n}", "work", bytes(100_000))) for n in range(60)]
+    answer, sent = counted("create_tasks", big)
+    assert sent[0] == "BEGIN"
+    assert sent[-1] == "COMMIT"
+    assert len(sent) > 3
+    assert [item.task_id for item in answer] == [task.id for task in storage.query()]
+
+
+def test_allocating_a_batch_to_ten_runners_is_five_statements(counted, storage):
+    given, leadership = running(storage, 1000, runners=10)
+    answer, sent = counted("allocate_many", given, leadership)
+    assert len(answer) == 1000
+    assert len(sent) == 5, "begin, leader, runners, update, commit"
+
+
+@pytest.mark.parametrize("distinct", [False, True])
+def test_a_thousand_successes_are_one_statement(counted, storage, distinct):
+    given, leadership = running(storage, 1000)
+    storage.allocate_many(given, leadership)
+    done = [
+        Completion(
+            item.task_id,
+            1,
+            ExecuteResult(ResultCode.SUCCESS, "", b"%d" % n) if distinct else SUCCESS,
+            n % 7 if distinct else 0,
+        )
+        for n, item in enumerate(given)
+    ]
+    answer, sent = counted("complete_many", "r0", done)
+    assert answer is APPLIED
+    assert len(sent) == 1
+    stored = storage.load([item.task_id for item in given])
+    for task, item in zip(stored, done, strict=True):
+        assert task.execute_result == item.result
+        assert task.completed_at - task.started_at == item.elapsed_ms
+
+
+def test_p10_what_workers_write_all_the_time_is_committed_by_itself(counted, storage):
+    """No statement of a worker leaves a transaction open between two round trips."""
+    given, leadership = running(storage, 100)
+    storage.allocate_many(given, leadership)
+    held = [TaskEpoch(item.task_id, 1) for item in given]
+    done = [Completion(item.task_id, 1, SUCCESS) for item in given]
+    for call in (
+        ("mark_started", "r0", held),
+        ("heartbeat_many", "r0", held),
+        ("save_progress", "r0", held[0], b"1"),
+        ("renew_runners", [Renewal("r0", 1)], 1000),
+        ("complete_many", "r0", done),
+    ):
+        _, sent = counted(*call)
+        assert "BEGIN" not in sent, call[0]
+        assert len(sent) <= 2, call[0]
+
+
+def test_a_fetch_is_one_statement_each(counted, storage):
+    given, leadership = running(storage, 50)
+    storage.allocate_many(given, leadership)
+    for call in (("owned", "r0", 1), ("load", [item.task_id for item in given]),
+                 ("lane_tasks", 5, 10), ("next_due_in_ms",)):  # fmt: skip
+        assert len(counted(*call)[1]) == 1, call[0]
+
+
+def test_p7_fifty_known_lanes_are_one_statement(counted, storage):
+    for number in range(50):
+        storage.create_tasks(tasks(3, f"lane{number}-", f"executor{number}"))
+    first, _ = counted("lanes", 0, 1000)
+    again, sent = counted("lanes", 0, 1000)
+    assert len(first) == 50
+    assert again == first
+    assert len(sent) == 1
+
+
+def test_a_retention_is_noted_once(counted):
+    batch = [
+        NewTask(TaskMetadata(f"t{n}", "work", options=TaskOptions(retention=float(n))))
+        for n in range(1000, 1100)
+    ]
+    counted("create_tasks", batch[:50])
+    _, sent = counted("create_tasks", batch[50:])
+    assert len(sent) == 1
