@@ -29,7 +29,13 @@ def cli() -> None:
 @click.option("--tasks", type=click.IntRange(min=2), default=60_000, show_default=True)
 @click.option("--parallelism", type=click.IntRange(min=1), default=4, show_default=True)
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True)
-@click.option("--max-wait", type=click.IntRange(min=0), help="Tasks that may wait at a runner.")
+@click.option(
+    "--max-wait",
+    type=click.IntRange(min=0),
+    default=2_000,
+    show_default=True,
+    help="Tasks that may wait at a runner; the setting's own default is 256.",
+)
 @click.option("--kind", type=click.Choice(("thread", "async")), default="thread")
 @click.option("--redis/--no-redis", default=True)
 def drain_command(**options: Any) -> None:

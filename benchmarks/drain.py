@@ -17,7 +17,7 @@ def run(
     tasks: int,
     parallelism: int,
     processes: int,
-    max_wait: int | None,
+    max_wait: int,
     kind: str,
     redis: bool,
 ) -> dict[str, Any]:
@@ -32,10 +32,8 @@ def run(
         preload = tasks / (time.perf_counter() - began)
 
         cpu = CpuUse()
-        worker = ["--parallelism", str(parallelism), "--processes", str(processes)]
-        if max_wait is not None:
-            worker += ["--max-wait", str(max_wait)]
-        stage.start_fleet(*worker)
+        worker = {"--parallelism": parallelism, "--processes": processes, "--max-wait": max_wait}
+        stage.start_fleet(*(str(word) for pair in worker.items() for word in pair))
         stage.wait(lambda: counting.count(stage.log) >= tasks, 300, "all executions")
         done = int(TaskStatus.COMPLETED)
         counted = app.service.storage.count_by_status

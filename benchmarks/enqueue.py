@@ -81,15 +81,17 @@ def _bare_insert(stage: Stage) -> tuple[Callable[[int], object], Callable[[], No
     cursor = connection.cursor()
     columns = (
         "metadata_id, executor, context, options, parent_task_id, status, priority, lane,"
-        " queue_lane, queue_rank"
+        " queue_lane, queue_rank, run_at, created_at"
     )
-    statement = f"INSERT INTO mqtasks_task ({columns}) VALUES ({', '.join([mark] * 10)})"  # noqa: S608
+    statement = f"INSERT INTO mqtasks_task ({columns}) VALUES ({', '.join([mark] * 12)})"  # noqa: S608
     stamp = time.monotonic_ns()
     count = itertools.count()
 
     def insert(number: int) -> None:
         identity = f"bare-{stamp:x}-{next(count):x}".encode()
         context = b"j[[%d],{}]" % number
-        cursor.execute(statement, (identity, b"bench.noop", context, b"", b"", 0, 0, 7, 7, 0))
+        now = time.time_ns() // 1_000_000
+        row = (identity, b"bench.noop", context, b"", b"", 0, 0, 7, 7, 0, now, now)
+        cursor.execute(statement, row)
 
     return insert, connection.close

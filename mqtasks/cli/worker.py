@@ -55,7 +55,12 @@ def worker(
     load_settings(chatty=True)
     dump_stacks_on_signal()
     supervisor = Supervisor(
-        app, given_settings(), processes=processes, name=runner_id, opened=opened
+        app,
+        given_settings(),
+        processes=processes,
+        name=runner_id,
+        opened=opened,
+        child_module="mqtasks.cli.child",
     )
     return supervisor.run()
 
