@@ -136,9 +136,11 @@ class Notifier(ABC):
 
         When this returns, either hints arrive from now on (`Subscription.active`), or the server
         could not be asked; then ``on_gap`` is called as soon as they do. ``on_gap`` is also called
-        after each reconnect: hints may have been missed, so the loop should poll at once. This
-        waits at most about a second, and not at all while the server is known to be away or when
-        called from a callback.
+        when hints stop arriving, so that the loop no longer relies on them, and after each
+        reconnect: hints may have been missed, so the loop should poll at once.
+
+        This waits at most about a second, and not at all while the server is known to be away or
+        when called from a callback.
         """
 
     @abstractmethod

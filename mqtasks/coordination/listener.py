@@ -6,8 +6,8 @@ and starts over. Other threads only ever *send* on the connection, under `_cond`
 alone opens, reads and closes it.
 
 Failure handling: a broken connection shows as a read error, a silent one as a PING without an
-answer. Either way every subscription gets `on_gap` once hints flow again. redis-py's own
-reconnection is switched off, because it would hide gaps.
+answer. Either way every subscription gets `on_gap` at once, and again once hints flow. redis-py's
+own reconnection is switched off, because it would hide gaps.
 """
 
 from __future__ import annotations
@@ -94,6 +94,7 @@ class Listener:
         self._unconfirmed: Counter[str] = Counter()
         self._losses = 0
         self._down_since: float | None = None
+        self._interrupted: list[TableSubscription] = []
 
     @property
     def healthy(self) -> bool:
@@ -273,6 +274,7 @@ class Listener:
 
     def _disconnect(self, pubsub: PubSub) -> None:
         with self._cond:
+            self._interrupted = [s for s in self.table.subscriptions if s.active]
             self._pubsub = None
             self._subscribed = set()
             self._unconfirmed = Counter()
@@ -288,8 +290,12 @@ class Listener:
             self._losses += 1
             for subscription in self.table.subscriptions:
                 subscription.gap = True
+            interrupted, self._interrupted = self._interrupted, []
             self._cond.notify_all()
         if first:
+            # Loops that rely on hints must poll from now on, not after their next long wait.
+            for subscription in interrupted:
+                subscription.report_gap()
             _log.warning(
                 "redis %s: hints cannot be received (%s): polling until they can",
                 self._server,

@@ -72,6 +72,9 @@ class Fetcher:
         self._now = clock.monotonic
         self._ownership = Ownership(holdings, once, options.heartbeat_interval)
         self._call: _Call | None = None
+        self._due = 0.0
+        self.asked = False
+        """Somebody has reason to look now; set by other threads."""
         self.left_out = False
         """Whether the last fetch had to leave rows for lack of room."""
         self.timeouts = 0
@@ -81,6 +84,7 @@ class Fetcher:
         """Look once; return seconds until the next look. Raises StorageError."""
         if not self._admission.open:
             return self._options.safety_interval
+        self.asked = False
         identity, storage = self._identity, self._storage
         generation = identity.generation
         call = self._call = _Call(self._now(), threading.get_ident())
@@ -99,7 +103,20 @@ class Fetcher:
         self.left_out = not fits or len(rows) < len(findings.unknown)
         self._once.fetched(call.begun, self._now())
         self._mark_long()
-        return self._next()
+        wait = self._next()
+        self._due = self._now() + wait
+        return wait
+
+    def rest(self) -> float:
+        """Return the seconds for which nothing needs a look; 0.0 = look now.
+
+        At most one interval: what hints bring meanwhile is looked after from then on. So an idle
+        runner wakes each interval, too, though it asks storage nothing.
+        """
+        left = self._due - self._now()
+        if self.asked or left <= 0 or len(self._holdings) or not self._hints_flow():
+            return 0.0
+        return min(left, self._options.heartbeat_interval)
 
     def expire(self, now: float) -> None:
         """Drop the connection of a fetch that takes too long; from another thread."""

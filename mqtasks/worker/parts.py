@@ -184,7 +184,7 @@ class Parts:
         self.write_loop = self._loop("marks", self.write_once)
         self.hint_loop = self._loop("intake", self.hints.run_once)
         self.watch_loop = self._loop("watchdog", self.watchdog.run_once)
-        self.fetch_loop = self._loop("fetch", self.fetch_once)
+        self.fetch_loop = self._loop("fetch", self.fetch_if_due)
         self.completer.wake = self.done_loop.wake
         self.marker.wake = self.progress.wake = self.write_loop.wake
         self.hints.wake = self.hint_loop.wake
@@ -219,6 +219,11 @@ class Parts:
         if identity.generation and self.board.fenced == identity.generation:
             self.fencing.run_once()
         return self.fetcher.run_once()
+
+    def fetch_if_due(self) -> float:
+        """Look unless nothing asks for it; return the seconds, one interval at most, to wait."""
+        rest = self.fetcher.rest()
+        return rest if rest > 0 else min(self.fetch_once(), self.options.heartbeat_interval)
 
     def write_once(self) -> float | None:
         """Write starts, then progress; return seconds until progress is due again."""
@@ -263,6 +268,7 @@ class Parts:
     # -- what one part tells another -------------------------------------------------------------
 
     def _look(self) -> None:
+        self.fetcher.asked = True
         self.fetch_loop.wake()
 
     def _throw(self, held: Held) -> None:

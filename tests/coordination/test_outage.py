@@ -67,13 +67,22 @@ def test_a_restart_is_reported_as_a_gap(own_redis, own_world, caplog, protocol):
         assert got.wait()
         assert gap.calls == []
         own_redis.restart()
-        assert gap.wait()
+        assert gap.wait(2)  # once when they stop, once when they flow again
         assert subscription.active
         assert eventually(lambda: notifier.publish("a", b"2"))
         assert got.wait(2)
         assert notifier.healthy()
     assert "hints cannot be received" in caplog.text
     assert "hints are received again" in caplog.text
+
+
+def test_p3_the_loss_of_redis_is_reported_while_it_is_away(own_redis, own_world):
+    gap = Recorder()
+    subscription = own_world.notifier.subscribe(["a"], Recorder(), gap)
+    own_redis.kill()
+    assert gap.wait()  # so that loops which relied on hints poll from now on
+    assert not subscription.active
+    assert not own_world.notifier.healthy()
 
 
 def test_a_failing_on_gap_does_not_stop_the_others(own_redis, own_world, caplog):
@@ -142,8 +151,9 @@ def test_a_server_that_stops_answering_is_noticed(own_redis, own_world, monkeypa
     try:
         assert eventually(lambda: not subscription.active)
     finally:
+        assert gap.wait()
         os.kill(own_redis.pid, signal.SIGCONT)
-    assert gap.wait()
+    assert gap.wait(2)
     assert subscription.active
 
 

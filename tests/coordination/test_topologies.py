@@ -104,7 +104,7 @@ def test_a_cluster_whose_nodes_are_away_is_found_again(cluster):
         assert coordination.heartbeats.continuity() == 0.0
         for node in cluster:
             node.restart()  # its nodes.conf has kept the slots
-        assert gap.wait(timeout=20)
+        assert gap.wait(2, timeout=20)
         assert eventually(lambda: coordination.heartbeats.beat_runners([beat()], 15), 20)
 
 
@@ -165,7 +165,7 @@ def test_p3_a_failover_is_followed_and_restarts_the_watch(own_redis, replica, se
             assert coordination.heartbeats.continuity() > 0.0
             own_redis.kill()
             assert not coordination.notifier.publish("a")
-            assert gap.wait(timeout=20)
+            assert gap.wait(2, timeout=20)
             assert eventually(lambda: coordination.heartbeats.beat_runners([beat()], 15), 20)
             assert coordination.heartbeats.continuity() == 0.0
             assert coordination.notifier.publish("a")
