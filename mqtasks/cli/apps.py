@@ -56,6 +56,17 @@ def load_app(name: str) -> MQTasks:
     return found
 
 
+def load_worker_app(name: str) -> MQTasks:
+    """As `load_app`; also raises AppImportError if the app has no task to run."""
+    app = load_app(name)
+    if not app.registry.codes():
+        raise AppImportError(
+            f"app={name!r} has no task: decorate a function with @app.task, and import its module"
+            " in the one that is named"
+        )
+    return app
+
+
 def _where(error: Exception) -> str:
     """Return the error and the line of the user's code that it comes from."""
     frames = traceback.extract_tb(error.__traceback__)

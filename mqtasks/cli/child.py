@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from mqtasks.cli.apps import load_app
+from mqtasks.cli.apps import load_worker_app
 from mqtasks.cli.session import log_as
 from mqtasks.config import Settings
 from mqtasks.worker.child import main
@@ -16,4 +16,4 @@ def prepare(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(load_app, prepare))
+    sys.exit(main(load_worker_app, prepare))

@@ -20,10 +20,11 @@ from mqtasks.cli.options import global_options, option
 )
 @global_options(hidden=True)
 def demo(*, folder: str | None, servers: bool) -> int:
-    """Parse every Python file of FOLDER, one task each, and compare the sums.
+    """Watch the main job on real input.
 
-    FOLDER is the standard library of the running Python unless you name one. Nothing but a
-    temporary folder is written. Exits with 1 if anything is lost, doubled or different.
+    Parses every Python file of FOLDER (or of the standard library), one task each, adds up their
+    figures, and compares the sums with a direct computation. Nothing but a temporary folder is
+    written. Exits with 1 if anything is lost, doubled or different.
     """
     from mqtasks.cli.session import load_settings
     from mqtasks.demo.figures import source_files, standard_library

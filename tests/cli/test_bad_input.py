@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -15,6 +17,7 @@ from mqtasks.cli.main import run
 from mqtasks.errors import MQTasksError, SchemaMismatch, StorageUnavailable
 from mqtasks.process.private import free_port
 from mqtasks.storage import migrate
+from tests.cli.conftest import Ran
 
 USAGE, UNREACHABLE, SCHEMA = ExitCode.USAGE, ExitCode.UNREACHABLE, ExitCode.SCHEMA
 DOCUMENTED = Path(__file__).resolve().parents[2] / "docs" / "reference" / "cli.md"
@@ -212,7 +215,7 @@ def test_an_invalid_cron_expression(mqtasks, database, arguments, says):
         ("syntax:app", "syntax.py:1: SyntaxError"),
     ],
 )
-@pytest.mark.parametrize("command", ["enqueue", "dev", "worker"])
+@pytest.mark.parametrize("command", ["enqueue", "dev", "worker --check"])
 def test_an_app_that_cannot_be_imported(
     mqtasks, database, tmp_path, app_module, command, name, says
 ):
@@ -220,7 +223,28 @@ def test_an_app_that_cannot_be_imported(
     (tmp_path / "needs.py").write_text("import missing_dependency\n")
     (tmp_path / "syntax.py").write_text("def broken(:\n")
     arguments = [name, "resize"] if command == "enqueue" else [name]
-    refused(mqtasks(command, *arguments), USAGE, says)
+    refused(mqtasks(*command.split(), *arguments), USAGE, says)
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("nowhere:app", "there is no module 'nowhere'"),
+        ("broken:app", "broken.py:2: ZeroDivisionError: division by zero"),
+        ("empty:app", "app='empty:app' has no task: decorate a function with @app.task"),
+    ],
+)
+def test_a_worker_whose_processes_cannot_start(database, tmp_path, name, says):
+    (tmp_path / "broken.py").write_text("x = 0\n1 / x\n")
+    (tmp_path / "empty.py").write_text("from mqtasks import MQTasks\napp = MQTasks()\n")
+    result = subprocess.run(
+        [sys.executable, "-m", "mqtasks", "worker", name],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    refused(Ran(result.returncode, result.stdout, result.stderr), USAGE, says)
 
 
 def test_a_traceback_only_on_demand_and_without_secrets(mqtasks):
