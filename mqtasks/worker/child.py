@@ -45,7 +45,10 @@ _LAST_WORDS: Final = 5.0
 class WorkerApp(Protocol):
     """What ``MODULE:APP`` has to name; `mqtasks.MQTasks` is one."""
 
-    registry: TaskRegistry
+    @property
+    def registry(self) -> TaskRegistry:
+        """Its executors."""
+        ...
 
     @property
     def settings(self) -> Settings:

@@ -22,6 +22,8 @@ from mqtasks.worker.messages import (
 )
 from mqtasks.worker.runner_process import RunnerProcess
 
+__all__ = ["CHILD_MODULE", "Companion", "Supervisor"]
+
 CHILD_MODULE: Final = "mqtasks.worker.child"
 _END_TIMEOUT: Final = 10.0
 """Seconds that a process gets to end, beyond those that its tasks get, before it is killed."""

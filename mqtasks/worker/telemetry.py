@@ -27,20 +27,22 @@ class Telemetry:
         """Outcomes that storage refused, because the task was not this runner's any more."""
 
     def settled(self, helds: Sequence[Held], report: WriteReport) -> None:
-        """Tell about outcomes of one kind that storage has taken or refused."""
+        """Tell about outcomes that storage has taken, or refused as lost."""
         if report.lost:
-            self._lost(helds, frozenset(report.lost))
-        kind = type(helds[0].outcome)
-        if kind is ExecuteResult:
-            self.completed_total += len(helds) - len(report.lost)
-        else:
-            self.failed_total += sum(isinstance(held.outcome, Failed) for held in helds)
+            lost = frozenset(report.lost)
+            self._lost(helds, lost)
+            helds = [held for held in helds if held.task_id not in lost]
+        for held in helds:
+            kind = type(held.outcome)
+            if kind is ExecuteResult:
+                self.completed_total += 1
+            elif kind is Failed:
+                self.failed_total += 1
         wants = self._events.wants
         if wants("task.finished") or wants("task.retried") or wants("task.released"):
-            lost, canceled = frozenset(report.lost), frozenset(report.canceled)
+            canceled = frozenset(report.canceled)
             for held in helds:
-                if held.task_id not in lost:
-                    self._emit(held, canceled=held.task_id in canceled)
+                self._emit(held, canceled=held.task_id in canceled)
 
     def dropped(self, held: Held, error: Exception) -> None:
         """Tell that storage takes neither the outcome of a task nor an error instead."""
