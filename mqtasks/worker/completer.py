@@ -147,6 +147,12 @@ class Completer:
         return self._storage.release_many(self._runner_id, [held.key for held in helds], reason)
 
     def _settle(self, helds: list[Held], report: WriteReport = APPLIED) -> None:
+        if report.lost:
+            # Whoever took them may have charged a crash; this process shows that there was none.
+            # Before they are forgotten: after an outage the write, and this, are done again.
+            lost = frozenset(report.lost)
+            keys = [held.key for held in helds if held.task_id in lost]
+            self._storage.absolve(self._runner_id, keys)
         self._once.finished(*self._holdings.settle(helds), self._now())
         self._telemetry.settled(helds, report)
         self.on_committed(helds)
