@@ -111,6 +111,19 @@ def test_a_port_where_nobody_listens():
     assert "is the server running" in str(error)
 
 
+def test_a_login_that_needs_another_package_names_it(monkeypatch):
+    """MySQL 8 asks for caching_sha2_password, which the driver does not do alone without TLS."""
+
+    def connect(**arguments):
+        raise RuntimeError("'cryptography' package is required for caching_sha2_password")
+
+    monkeypatch.setattr("mqtasks.storage.mysql.pool.pymysql.connect", connect)
+    error = failing("mysql://u:s3cret@127.0.0.1/db")
+    assert isinstance(error, ConfigError)
+    assert "cryptography" in str(error)
+    assert "?ssl=require" in str(error)
+
+
 def test_a_missing_table_names_the_command(empty_mysql_url):
     with (
         MySQLTaskStorage(empty_mysql_url) as storage,

@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
-from mqtasks.model import NewTask, TaskStatus, executor_code, lane_of, options_to_bytes
+from mqtasks.model import (
+    DEFAULT_OPTIONS,
+    NewTask,
+    TaskMetadata,
+    TaskStatus,
+    executor_code,
+    lane_of,
+    options_to_bytes,
+)
 from mqtasks.storage.mysql.render import literal
 from mqtasks.storage.sql.rows import retention_ms
 
@@ -28,9 +37,20 @@ def render_tasks(tasks: Sequence[NewTask], now: str, now_default: str) -> str:
         key = (metadata.executor, id(metadata.options), task.parent_task_id, task.run_at)
         tail = tails.get(key)
         if tail is None:
-            tail = tails[key] = _tail(task, now, now_default)
+            if metadata.options is DEFAULT_OPTIONS and not task.parent_task_id and not task.run_at:
+                tail = f"{_plain_head(metadata.executor)},{now_default},NULL,{now_default})"
+            else:
+                tail = _tail(task, now, now_default)
+            tails[key] = tail
         rows.append(f"(x'{metadata.id.encode().hex()}',x'{metadata.context.hex()}',{tail}")
     return ",".join(rows)
+
+
+@lru_cache(maxsize=4096)
+def _plain_head(executor: int | str) -> str:
+    """Return what stands between payload and times for a task without options."""
+    lane = lane_of(TaskMetadata("", executor))
+    return f"{literal(executor_code(executor))},x'',x'',{int(TaskStatus.CREATED)},0,{lane},{lane},0"
 
 
 def _tail(task: NewTask, now: str, now_default: str) -> str:

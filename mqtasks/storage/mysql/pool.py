@@ -12,7 +12,7 @@ import pymysql
 from pymysql.constants import CLIENT, FIELD_TYPE
 
 from mqtasks.clock import Clock, SystemClock
-from mqtasks.errors import StorageUnavailable
+from mqtasks.errors import ConfigError, StorageUnavailable
 from mqtasks.storage.mysql.address import MySQLAddress
 from mqtasks.storage.mysql.errors import classify
 from mqtasks.storage.mysql.seek import LaneMemory
@@ -57,8 +57,9 @@ class MySQLPool:
 
     def _start(self) -> None:
         self._pid = os.getpid()
-        self._free = threading.Semaphore(self._size)
-        self._lock = threading.Lock()
+        self._changed = threading.Condition()
+        self._open = 0
+        self._waiting = 0
         self._resting: list[tuple[MySQLSession, float]] = []
         self._lent: dict[int, MySQLSession] = {}
         self._closed = False
@@ -67,19 +68,16 @@ class MySQLPool:
         """Lend a connection, opening one if none rests. Raises StorageUnavailable or the like."""
         if os.getpid() != self._pid:
             # Forked: the sockets are the parent's. Dropped without a farewell to the server.
-            for session, _ in self._resting:
-                session.abandon()
+            for rested, _ in self._resting:
+                rested.abandon()
             self._start()
-        if not self._free.acquire(timeout=_WAIT_FOR_CONNECTION):
-            raise StorageUnavailable(
-                f"{self._address.shown}: all {self._size} connections were busy for"
-                f" {_WAIT_FOR_CONNECTION:.0f} s; raise pool_size"
-            )
-        try:
-            session = self._rested() or self.connect()
-        except BaseException:
-            self._free.release()
-            raise
+        session = self._rested()
+        if session is None:
+            try:
+                session = self.connect()
+            except BaseException:
+                self._shrink()
+                raise
         self._lent[threading.get_ident()] = session
         return session
 
@@ -89,10 +87,12 @@ class MySQLPool:
         self._lent.pop(threading.get_ident(), None)
         if broken or self._closed or session.interrupted:
             session.abandon()
-        else:
-            with self._lock:
-                self._resting.append((session, self._monotonic()))
-        self._free.release()
+            self._shrink()
+            return
+        with self._changed:
+            self._resting.append((session, self._monotonic()))
+            if self._waiting:
+                self._changed.notify()
 
     def classify(self, error: BaseException) -> Failure:
         """Judge a driver error."""
@@ -111,7 +111,7 @@ class MySQLPool:
     def close(self) -> None:
         """Close every connection that rests; those lent close when they come back."""
         self._closed = True
-        with self._lock:
+        with self._changed:
             resting, self._resting = self._resting, []
         for session, _ in resting:
             with contextlib.suppress(*self.errors):
@@ -122,14 +122,19 @@ class MySQLPool:
         arguments = self._address.arguments()
         if patient:
             arguments["read_timeout"] = None
-        connection = pymysql.connect(
-            **arguments,
-            charset="utf8mb4",
-            use_unicode=False,
-            conv=_CONVERTERS,
-            client_flag=CLIENT.FOUND_ROWS,
-            autocommit=True,
-        )
+        try:
+            connection = pymysql.connect(
+                **arguments,
+                charset="utf8mb4",
+                use_unicode=False,
+                conv=_CONVERTERS,
+                client_flag=CLIENT.FOUND_ROWS,
+                autocommit=True,
+            )
+        except RuntimeError as error:  # the driver lacks the package for this kind of login
+            raise ConfigError(
+                f"{self._address.shown}: {error}; or encrypt the connection with ?ssl=require"
+            ) from error
         try:
             return self._prepared(connection)
         except BaseException:
@@ -152,10 +157,15 @@ class MySQLPool:
         return MySQLSession(connection, self._clock, self._lanes, max_packet, id_step)
 
     def _rested(self) -> MySQLSession | None:
+        """Return a connection that rests and still works, or None: the caller may open one."""
         while True:
-            with self._lock:
-                if not self._resting:
+            with self._changed:
+                if not self._resting and self._open < self._size:
+                    self._open += 1
                     return None
+                if not self._resting:
+                    self._wait_for_one()
+                    continue
                 session, since = self._resting.pop()
             rest = self._monotonic() - since
             if rest < _CHECK_AFTER:
@@ -167,3 +177,20 @@ class MySQLPool:
             except self.errors:
                 pass  # closed by the server or the network meanwhile
             session.abandon()
+            self._shrink()
+
+    def _wait_for_one(self) -> None:
+        self._waiting += 1
+        try:
+            if not self._changed.wait(_WAIT_FOR_CONNECTION):
+                raise StorageUnavailable(
+                    f"{self._address.shown}: all {self._size} connections were busy for"
+                    f" {_WAIT_FOR_CONNECTION:.0f} s; raise pool_size"
+                )
+        finally:
+            self._waiting -= 1
+
+    def _shrink(self) -> None:
+        with self._changed:
+            self._open -= 1
+            self._changed.notify()

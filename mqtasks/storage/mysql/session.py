@@ -60,19 +60,19 @@ class MySQLSession(Session):
 
     def begin(self) -> None:
         """Open a transaction."""
-        self._cursor.execute("BEGIN")
+        self.connection.query("BEGIN")
         self._in_transaction = True
 
     def commit(self) -> None:
         """Commit it."""
         self._in_transaction = False
-        self._cursor.execute("COMMIT")
+        self.connection.query("COMMIT")
 
     def rollback(self) -> None:
         """Roll it back, if one is open."""
         if self._in_transaction:
             self._in_transaction = False
-            self._cursor.execute("ROLLBACK")
+            self.connection.query("ROLLBACK")
 
     # -- statements ----------------------------------------------------------------------------
 
@@ -128,7 +128,7 @@ class MySQLSession(Session):
         listed = render_tasks(tasks, self._now(), default)
         self._write(self._render("insert_tasks", (), {"{rows}": listed}))
         # The rows of one INSERT get consecutive numbers in every innodb_autoinc_lock_mode.
-        first = self._cursor.lastrowid or 0
+        first: int = self.connection.insert_id()  # type: ignore[no-untyped-call]
         return list(range(first, first + len(tasks) * self._id_step, self._id_step))
 
     def insert_batch(self, tasks: Sequence[NewTask], start: int) -> int:
@@ -202,7 +202,7 @@ class MySQLSession(Session):
     def _write(self, sql: str) -> int:
         self._check_size(sql)
         try:
-            return self._cursor.execute(sql)
+            return self.connection.query(sql)
         except pymysql.err.IntegrityError as error:
             if error.args[0] == DUPLICATE:
                 raise DuplicateKey(str(error.args[1])) from error

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, TypeVar
 
 from mqtasks.errors import StorageConflict
-from mqtasks.model import DEFAULT_OPTIONS, Created, NewTask, executor_code
+from mqtasks.model import DEFAULT_OPTIONS, MAX_ID_BYTES, Created, NewTask, executor_code
 from mqtasks.storage.checks import check_new
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
@@ -31,10 +31,11 @@ class SqlCreate(SqlBase):
         """Create tasks, idempotent by metadata id; answer in the order given."""
         if not tasks:
             return []
-        check_all(tasks)
-        self._note_retentions(
-            task.metadata.options for task in tasks if task.metadata.options is not DEFAULT_OPTIONS
-        )
+        special = check_all(tasks)
+        if special:
+            self._note_retentions(task.metadata.options for task in special)
+        if len(tasks) == 1:
+            return [self._db.single(lambda session: _create_one(session, tasks))]
         unique = {task.metadata.id: task for task in tasks}
         if len(unique) < len(tasks):
             # The first of each id is created; assigning again does not move a key.
@@ -56,6 +57,14 @@ class SqlCreate(SqlBase):
                 # The same id again in this batch names the row that this one has just made.
                 made[task.metadata.id] = Created(answer.task_id, is_new=False)
         return answers
+
+
+def _create_one(session: Session, tasks: Sequence[NewTask]) -> Created:
+    """Create one task: a producer's lone enqueue takes no detour."""
+    try:
+        return Created(session.insert_tasks(tasks)[0], is_new=True)
+    except DuplicateKey:
+        return create_in(session, tasks)[tasks[0].metadata.id]
 
 
 def create_in(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created]:
@@ -107,12 +116,14 @@ _good_executors: set[int | str] = set()
 _GOOD_EXECUTORS_LIMIT: Final = 4096
 
 
-def check_all(tasks: Iterable[NewTask]) -> None:
+def check_all(tasks: Iterable[NewTask]) -> list[NewTask]:
     """Raise InvalidArgument for the first field that storage would not take.
 
-    The plainest tasks, which are nearly all, are recognised without a call per field.
+    The plainest tasks, which are nearly all, are recognised without a call per field; the others
+    are returned.
     """
     good = _good_executors
+    special: list[NewTask] = []
     for task in tasks:
         metadata = task.metadata
         if (
@@ -122,11 +133,13 @@ def check_all(tasks: Iterable[NewTask]) -> None:
             and not task.parent_task_id
             and type(metadata.id) is str
             and metadata.id.isascii()
-            and 0 < len(metadata.id) <= 255  # noqa: PLR2004 - as checked_id
+            and 0 < len(metadata.id) <= MAX_ID_BYTES
             and type(metadata.executor) is str
             and metadata.executor in good
         ):
             continue
         check_new(task)
+        special.append(task)
         if len(good) < _GOOD_EXECUTORS_LIMIT and isinstance(metadata.executor, str):
             good.add(executor_code(metadata.executor))
+    return special

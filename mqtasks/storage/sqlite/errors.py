@@ -32,6 +32,7 @@ _BROKEN: Final = {
     sqlite3.SQLITE_TOOBIG: "a value is larger than SQLite takes; store large data elsewhere and"
     " pass a reference",
 }
+_OTHER_SCHEMA: Final = ("no such table", "no such column", "has no column", "no such index")
 _UNIQUE: Final = {sqlite3.SQLITE_CONSTRAINT_UNIQUE, sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY}
 
 
@@ -55,7 +56,7 @@ def classify(error: BaseException, path: str) -> Failure:
     if code in _BROKEN:
         return Failure(Kind.FATAL, StorageError(f"{where}: {_BROKEN[code]} ({error})"))
     text = str(error)
-    if "no such table" in text or "no such column" in text or "has no column" in text:
+    if any(sign in text for sign in _OTHER_SCHEMA):
         return Failure(Kind.FATAL, schema_error(where, text))
     if code is None and isinstance(error, sqlite3.ProgrammingError) and "closed" in text:
         return Failure(Kind.REFUSED, StorageUnavailable(f"{where} was closed; make a new storage"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from typing import Any, Final
 
 from mqtasks.clock import Clock
@@ -186,9 +187,7 @@ def _records(rows: Sequence[Row]) -> list[AsyncTask]:
     return [task_from(row[:_NUMBERS], *row[_NUMBERS:]) for row in rows]
 
 
-_plans: dict[tuple[Template, tuple[str, ...]], tuple[str, tuple[int, ...]]] = {}
-
-
+@cache
 def _by_row(
     statement: Template, fields: tuple[str, ...], params: int
 ) -> tuple[str, tuple[int, ...]]:
@@ -196,18 +195,11 @@ def _by_row(
 
     Values are numbered: fields first, then the fixed parameters, then the clock.
     """
-    key = (statement, fields)
-    plan = _plans.get(key)
-    if plan is None:
-        numbers = {f"{{{field}}}": at for at, field in enumerate(fields)}
-        numbers[_NOW] = len(fields) + params
-        fixed = iter(range(len(fields), len(fields) + params))
-        order = tuple(
-            next(fixed) if part == "?" else numbers[part] for part in statement.parts[1::2]
-        )
-        plain = "?".join(statement.parts[::2])
-        plan = _plans[key] = (plain, order)
-    return plan
+    numbers = {f"{{{field}}}": at for at, field in enumerate(fields)}
+    numbers[_NOW] = len(fields) + params
+    fixed = iter(range(len(fields), len(fields) + params))
+    order = tuple(next(fixed) if part == "?" else numbers[part] for part in statement.parts[1::2])
+    return "?".join(statement.parts[::2]), order
 
 
 def _values(task: NewTask, now: int) -> Row:
