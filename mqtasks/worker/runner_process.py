@@ -40,6 +40,7 @@ class RunnerProcess:
         self._notify = notify
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
+        self._watcher: threading.Thread | None = None
         self._board_fd = -1
         self._deaths = 0
         self._started_at = 0.0
@@ -70,12 +71,13 @@ class RunnerProcess:
             process = spawn_module(self._module, [theirs.fileno(), self._board_fd])
         self._process, self._channel = process, channel
         channel.send(Load(app, given))
-        threading.Thread(
-            target=self._listen,
+        self._watcher = threading.Thread(
+            target=self._watch,
             args=(process, channel),
             name=f"mqtasks-child-{process.pid}",
             daemon=True,
-        ).start()
+        )
+        self._watcher.start()
 
     def begin(self, options: RunnerOptions) -> None:
         """Let it start its runner."""
@@ -106,7 +108,10 @@ class RunnerProcess:
         """Note that it has ended; return the ward to bury, if it had a runner."""
         ward, self.ward = self.ward, None
         channel, self._channel = self._channel, None
+        watcher, self._watcher = self._watcher, None
         self._process = None
+        if watcher is not None:
+            watcher.join()  # it has told the exit code as its last word
         if channel is not None:
             channel.close()
         if ward is not None:
@@ -127,7 +132,15 @@ class RunnerProcess:
         if self._channel is not None:
             self._channel.send(message)
 
-    def _listen(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+    def _watch(self, process: subprocess.Popen[bytes], channel: Channel) -> None:
+        listener = threading.Thread(target=self._listen, args=(channel,), daemon=True)
+        listener.start()
+        code = process.wait()
+        # What user code has forked may hold the other end open; what was said is still heard.
+        channel.shut()
+        listener.join()
+        self._notify(self, code)
+
+    def _listen(self, channel: Channel) -> None:
         while (message := channel.receive()) is not None:
             self._notify(self, message)
-        self._notify(self, process.wait())

@@ -224,5 +224,8 @@ class Supervisor:
 
     def _close(self) -> None:
         self._kill()
+        for child in self._children:
+            if child.alive:
+                child.ended(self._now())
         if self._care is not None:
             self._care.close()

@@ -283,6 +283,23 @@ def test_2500_async_tasks_run_at_once(service):
     assert len(loops) == 1
 
 
+def test_p8_a_hundred_rolling_restarts_charge_nobody(service):
+    gate = Gate()
+    runner = make_runner(service)
+    runner.register_executor("work", gate)
+    ids = service.create_batch([TaskMetadata(f"w{n}", "work") for n in range(4)])
+    for _ in range(100):
+        with runner:
+            for task in service.storage.load(ids):
+                service.allocate(task, "r")
+            gate.wait(1)
+            runner.stop(timeout=0)
+    for task in service.storage.load(ids):
+        assert (task.crashes, task.attempt, task.reassigned) == (0, 0, 0)
+        assert task.epoch == 100
+        assert task.status is TaskStatus.CREATED
+
+
 # -- before the start --------------------------------------------------------------------------
 
 

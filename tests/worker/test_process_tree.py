@@ -1,0 +1,304 @@
+"""P8, P14: real processes that are killed, stopped, and told to stop."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from mqtasks.errors import ConfigError, MQTasksError, StorageUnavailable
+from mqtasks.model import (
+    SUCCESS,
+    AttemptOutcome,
+    RunnerRecord,
+    RunnerState,
+    TaskMetadata,
+    TaskStatus,
+)
+from mqtasks.service import TaskService
+from mqtasks.storage.factory import storage_from_url
+from mqtasks.worker import RunnerOptions, TaskRunner
+from mqtasks.worker.process_lease import ProcessLease
+from mqtasks.worker.supervisor import Supervisor
+from tests.support.site import ROOT, Site, eventually, open_site
+
+APP = "tests.worker.tree_app:app"
+QUICK = {"heartbeat_interval": 0.3, "heartbeat_timeout": 1.5, "parallelism": 2}
+PATIENT = {"heartbeat_interval": 0.3, "heartbeat_timeout": 60.0, "parallelism": 2}
+"""So long a lease that nothing moves because of it."""
+
+
+class Tree:
+    """One ``mqtasks worker`` on an SQLite file, fed by hand: no scheduler helps."""
+
+    def __init__(self, site: Site, service: TaskService, *arguments: str, **settings) -> None:
+        self.service = service
+        self.storage = service.storage
+        self.process = site.start("worker", APP, "--runner-id", "w", *arguments, **settings)
+
+    def runner(self, generation: int = 1, runner_id: str = "w") -> RunnerRecord:
+        """Return the runner row once it is active in that generation, or a later one."""
+
+        def probe() -> RunnerRecord | None:
+            for row in self.storage.runners():
+                if row.id == runner_id and row.generation >= generation:
+                    return row if row.state is RunnerState.ACTIVE else None
+            return None
+
+        row = eventually(probe, 20, f"runner {runner_id} in generation {generation}")
+        assert row is not None
+        return row
+
+    def give(self, code: str, count: int = 1, runner_id: str = "w") -> list[int]:
+        start = len(self.storage.query())
+        ids = self.service.create_batch(
+            [TaskMetadata(f"{code}-{start + n}", code) for n in range(count)]
+        )
+        for task in self.storage.load(ids):
+            self.service.allocate(task, runner_id)
+        return ids
+
+    def marked(self, *ids: int) -> None:
+        """Wait until storage knows that these have run for an interval."""
+        eventually(lambda: all(task.started_at for task in self.storage.load(ids)), 20, "tasks run")
+
+    def status(self, task_id: int) -> TaskStatus:
+        return self.storage.load([task_id])[0].status
+
+    def ended(self, task_id: int, timeout: float = 20) -> None:
+        eventually(lambda: self.status(task_id).is_final, timeout, f"task {task_id} ends")
+
+    def created(self, *ids: int, timeout: float = 20) -> None:
+        eventually(
+            lambda: all(t.status is TaskStatus.CREATED for t in self.storage.load(ids)),
+            timeout,
+            "tasks are back",
+        )
+
+
+@pytest.fixture
+def service(sqlite_url: str) -> Iterator[TaskService]:
+    with TaskService(storage_from_url(sqlite_url)) as made:
+        yield made
+
+
+@pytest.fixture
+def site(tmp_path: Path, sqlite_url: str) -> Iterator[Site]:
+    with open_site(tmp_path, sqlite_url, shutdown_timeout=20) as made:
+        yield made
+
+
+def gone(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return True
+    return state == "Z"
+
+
+# -- mqtasks worker ------------------------------------------------------------------------------
+
+
+def test_p14_a_killed_child_is_reported_at_once_and_only_what_ran_is_charged(site, service):
+    tree = Tree(site, service, **PATIENT)
+    child = tree.runner().pid
+    running = tree.give("hold", 2)
+    waiting = tree.give("pid", 3)
+    tree.marked(*running)
+    os.kill(child, signal.SIGKILL)
+    tree.created(*running, *waiting)  # the lease would have lasted for a minute
+    assert [t.crashes for t in service.storage.load(running)] == [1, 1]
+    assert [t.crashes for t in service.storage.load(waiting)] == [0, 0, 0]
+    outcomes = [[a.outcome for a in service.attempts(t)] for t in (running[0], waiting[0])]
+    assert outcomes == [[AttemptOutcome.CRASHED], [AttemptOutcome.LOST]]
+    row = tree.runner(generation=2)
+    assert row.pid != child
+    (again,) = tree.give("pid")
+    tree.ended(again)
+    assert site.stop(tree.process) == 0
+
+
+def test_p14_a_killed_parent_takes_its_children_along(site, service):
+    tree = Tree(site, service, **QUICK)
+    child = tree.runner().pid
+    (held,) = tree.give("hold")
+    tree.process.kill()
+    tree.process.wait(10)
+    eventually(lambda: gone(child), 10, "the child is gone")
+    assert tree.status(held) is TaskStatus.RUNNING  # until its lease lapses
+    eventually(lambda: tree.storage.runners()[0].lease_remaining_ms <= 0, 10, "the lease lapses")
+
+
+def test_p14_a_stopped_child_is_killed_and_reported(site, service):
+    tree = Tree(site, service, **QUICK)
+    child = tree.runner().pid
+    (held,) = tree.give("hold")
+    tree.marked(held)
+    os.kill(child, signal.SIGSTOP)
+    tree.created(held)
+    assert gone(child)
+    assert tree.runner(generation=2).pid != child
+
+
+def test_a_first_signal_lets_tasks_finish_and_a_second_cancels_them(site, service):
+    tree = Tree(site, service, "--processes", "2", **PATIENT)
+    for n in (1, 2):
+        tree.runner(runner_id=f"w-{n}")
+    running = tree.give("hold", 2, "w-1")
+    waiting = tree.give("pid", 3, "w-1")
+    tree.marked(*running)
+    tree.process.terminate()
+    tree.created(*waiting)
+    assert {tree.status(t) for t in running} == {TaskStatus.RUNNING}
+    tree.process.terminate()
+    assert tree.process.wait(20) == 0
+    for task in service.storage.load(running):
+        assert task.status is TaskStatus.COMPLETED
+        assert task.execute_result.value == b'j"shutdown"'
+    assert {row.state for row in service.storage.runners()} == {RunnerState.STOPPED}
+
+
+def test_signals_to_the_whole_group_do_not_disturb_an_orderly_stop(site, service):
+    tree = Tree(site, service, **PATIENT)
+    tree.runner()
+    (held,) = tree.give("hold")
+    tree.marked(held)
+    site.signal_tree(tree.process, signal.SIGINT)
+    eventually(lambda: tree.storage.runners()[0].state is RunnerState.DRAINING, 20, "it drains")
+    site.signal_tree(tree.process, signal.SIGINT)
+    assert tree.process.wait(20) == 0
+    assert tree.status(held) is TaskStatus.COMPLETED
+
+
+def test_a_third_signal_ends_everything_at_once(site, service):
+    tree = Tree(site, service, **PATIENT)
+    child = tree.runner().pid
+    (held,) = tree.give("stubborn")
+    tree.marked(held)
+    for state in ("hands", "canceled", ""):
+        tree.process.terminate()
+        if state == "hands":
+            eventually(
+                lambda: tree.storage.runners()[0].state is RunnerState.DRAINING, 20, "it drains"
+            )
+        elif state:
+            eventually(lambda: "canceled" in site.logs(), 20, "the second stage")
+    assert tree.process.wait(10) == 1
+    assert gone(child)
+
+
+# -- an embedded runner ----------------------------------------------------------------------------
+
+
+def embedded(service: TaskService, **options) -> TaskRunner:
+    return TaskRunner("e", service, RunnerOptions(**(QUICK | options)))
+
+
+def allocated(service: TaskService, code: str, runner_id: str = "e") -> int:
+    task_id = service.create(TaskMetadata(f"{code}-{len(service.storage.query())}", code))
+    service.allocate(service.get(task_id), runner_id)
+    return task_id
+
+
+def hog(_ctx, _task) -> None:
+    """Hold the interpreter in one C call for longer than the lease: PyDLL does not let go of it."""
+    ctypes.PyDLL(None).usleep(2_500_000)
+
+
+def renewed(runner: TaskRunner) -> None:
+    """Wait until the lease process has renewed the lease once more."""
+    board = runner._parts.board  # type: ignore[union-attr]
+    until = board.trusted_until
+    eventually(lambda: board.trusted_until > until, 10, "the lease is renewed")
+
+
+def test_p14_a_long_c_call_keeps_its_lease(service):
+    runner = embedded(service)
+    runner.register_executor("hog", hog)
+    with runner:
+        lease = runner._lease
+        assert isinstance(lease, ProcessLease)
+        renewed(runner)
+        task_id = allocated(service, "hog")
+        eventually(lambda: service.get(task_id).status.is_final, 20, "the call ends")
+        assert runner.generation == 1
+        task = service.get(task_id)
+    assert task.execute_result == SUCCESS
+    assert task.completed_at - task.started_at >= 2500  # and the lease is 1.5 s
+    assert service.attempts(task_id) == []
+
+
+def test_p14_a_lease_process_that_dies_is_replaced(service):
+    runner = embedded(service)
+    runner.register_executor("hog", hog)
+    with runner:
+        lease = runner._lease
+        assert isinstance(lease, ProcessLease)
+        first = lease.pid
+        os.kill(first, signal.SIGKILL)
+        eventually(lambda: lease.pid not in {0, first}, 10, "another one is started")
+        renewed(runner)
+        assert runner.generation == 1
+
+
+def test_p14_a_killed_program_with_a_runner_is_reported_by_its_lease_process(sqlite_url, service):
+    process = subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("embedded.py")), sqlite_url],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    try:
+        eventually(service.storage.runners, 20, "the runner is there")
+        task_id = allocated(service, "hold", "embedded")
+        eventually(lambda: service.get(task_id).started_at, 20, "the task runs")
+    finally:
+        process.kill()
+        process.wait(10)
+    eventually(lambda: service.get(task_id).status is TaskStatus.CREATED, 10, "it is back")
+    assert service.get(task_id).crashes == 1
+    assert service.storage.runners()[0].state is RunnerState.STOPPED
+
+
+def test_the_runner_process_keeps_no_child_after_stop(service):
+    runner = embedded(service)
+    runner.register_executor("hog", hog)
+    runner.start()
+    lease = runner._lease
+    assert isinstance(lease, ProcessLease)
+    pid = lease.pid
+    runner.stop()
+    assert gone(pid)
+    assert service.storage.runners()[0].state is RunnerState.STOPPED
+
+
+def test_heartbeat_thread_starts_no_process(service):
+    runner = embedded(service, heartbeat="thread")
+    runner.register_executor("hog", hog)
+    with runner:
+        assert not isinstance(runner._lease, ProcessLease)
+
+
+# -- a worker that cannot start ----------------------------------------------------------------
+
+
+def test_an_app_that_cannot_be_imported_is_a_configuration_error():
+    with pytest.raises(ConfigError, match="nowhere"):
+        Supervisor("tests.worker.nowhere:app").run()
+
+
+def test_a_database_that_cannot_be_reached_is_told_before_anything_starts():
+    url = "mysql://nobody:x@127.0.0.1:1/none"
+    with pytest.raises(StorageUnavailable):
+        Supervisor(APP, {"url": url}).run()
+
+
+def test_a_process_that_dies_while_it_imports_is_no_crash_loop(tmp_path, monkeypatch):
+    (tmp_path / "deadly.py").write_text("import os\nos._exit(7)\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(MQTasksError, match="ended with code 7"):
+        Supervisor("deadly:app").run()
