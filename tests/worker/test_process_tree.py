@@ -247,21 +247,24 @@ def test_p14_a_lease_process_that_dies_is_replaced(service):
         assert runner.generation == 1
 
 
-def test_p14_a_killed_program_with_a_runner_is_reported_by_its_lease_process(sqlite_url, service):
+@pytest.mark.parametrize("database", ["sqlite_url", "mysql_url"])
+def test_p14_a_killed_program_with_a_runner_is_reported_by_its_lease_process(request, database):
+    url = request.getfixturevalue(database)
     process = subprocess.Popen(
-        [sys.executable, str(Path(__file__).with_name("embedded.py")), sqlite_url],
+        [sys.executable, str(Path(__file__).with_name("embedded.py")), url],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    try:
-        eventually(service.storage.runners, 20, "the runner is there")
-        task_id = allocated(service, "hold", "embedded")
-        eventually(lambda: service.get(task_id).started_at, 20, "the task runs")
-    finally:
-        process.kill()
-        process.wait(10)
-    eventually(lambda: service.get(task_id).status is TaskStatus.CREATED, 10, "it is back")
-    assert service.get(task_id).crashes == 1
-    assert service.storage.runners()[0].state is RunnerState.STOPPED
+    with TaskService(storage_from_url(url)) as service:
+        try:
+            eventually(service.storage.runners, 20, "the runner is there")
+            task_id = allocated(service, "hold", "embedded")
+            eventually(lambda: service.get(task_id).started_at, 20, "the task runs")
+        finally:
+            process.kill()
+            process.wait(10)
+        eventually(lambda: service.get(task_id).status is TaskStatus.CREATED, 10, "it is back")
+        assert service.get(task_id).crashes == 1
+        assert service.storage.runners()[0].state is RunnerState.STOPPED
 
 
 def test_the_runner_process_keeps_no_child_after_stop(service):
