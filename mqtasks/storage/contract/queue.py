@@ -73,7 +73,8 @@ class QueueOperations(ABC):
         drops allocations that would exceed a limit; then, where the row still has that epoch
         and is CREATED (or, by hand only, RUNNING at another runner), writes RUNNING, the runner,
         its generation, epoch + 1, started_at 0 and last_heartbeat now. A runner without a row
-        (foreign implementation) is accepted only by hand.
+        (foreign implementation) is accepted only by hand. A RUNNING task that changes hands so
+        gets an attempt row (LOST) for the allocation that this ends.
         """
 
     @abstractmethod

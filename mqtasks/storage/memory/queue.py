@@ -8,6 +8,8 @@ from typing import Final
 from mqtasks.model import (
     DEFAULT_OPTIONS,
     AsyncTask,
+    Attempt,
+    AttemptOutcome,
     LaneSignature,
     Leadership,
     ResultCode,
@@ -100,6 +102,8 @@ class MemoryQueue(MemoryBase, QueueOperations):
                     if room[row.executor] <= 0:
                         continue
                     room[row.executor] -= 1
+                if row.status == TaskStatus.RUNNING:
+                    tables.history(_displaced(row, now))
                 tables.unlink(row)
                 row.status = TaskStatus.RUNNING
                 row.runner, row.generation = runner
@@ -221,4 +225,15 @@ def _signature(row: Row) -> LaneSignature:
     options = options_from_bytes(row.options) if row.options else DEFAULT_OPTIONS
     return signature_of(
         TaskMetadata(row.metadata_id, executor_value(row.executor), options=options)
+    )
+
+
+def _displaced(row: Row, now: int) -> Attempt:
+    return Attempt(
+        task_id=row.task_id,
+        epoch=row.epoch,
+        runner=row.runner,
+        outcome=int(AttemptOutcome.LOST),
+        started_at=row.started_at,
+        ended_at=now,
     )

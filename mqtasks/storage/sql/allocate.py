@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mqtasks.errors import MQTasksError, NotLeader
-from mqtasks.model import Leadership, RunnerState, TaskStatus
+from mqtasks.model import AttemptOutcome, Leadership, RunnerState, TaskStatus
 from mqtasks.storage.contract import Allocation, ExecutorLimit
 from mqtasks.storage.sql.base import SqlBase, by_id, when_disabled
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.history import record_attempts
 from mqtasks.storage.sql.lanes import live_counts, live_samples
 from mqtasks.storage.sql.rows import Row
 
@@ -42,42 +43,64 @@ class SqlAllocate(SqlBase):
         """Give tasks to runners and return the ids that were given."""
         if not allocations:
             return frozenset()
-        by_hand = leadership is None
-        statement = "allocate_by_hand" if by_hand else "allocate"
-        repeated = False
-
-        def admitted(session: Session) -> list[Allocation]:
-            demand_leadership(session, leadership)
-            return _to_open_runners(session, allocations, by_hand=by_hand)
-
-        def optimistic(session: Session) -> frozenset[int]:
-            batch = admitted(session)
-            if limits:
-                rows = session.rows_in("executors_of", _ids(batch))
-                batch = _free(rows, batch, by_hand=by_hand)
-                batch = self._within(session, rows, batch, limits)
-            batch = by_id(batch)
-            if _give(session, statement, batch) < len(batch) or session.repeated:
-                raise _Mismatch(repeated=session.repeated)
-            return frozenset(item.task_id for item in batch)
 
         def careful(session: Session) -> frozenset[int]:
-            batch = admitted(session)
-            batch = _free(session.rows_in("lock_tasks", _ids(batch)), batch, by_hand=by_hand)
-            if limits:
-                rows = session.rows_in("executors_of", _ids(batch))
-                batch = self._within(session, rows, batch, limits)
-            _give(session, statement, by_id(batch))
-            given = {item.task_id for item in batch}
-            if repeated or session.repeated:
-                given.update(_already_given(session, allocations))
-            return frozenset(given)
+            return self._carefully(session, allocations, leadership, limits, repeated=repeated)
 
+        repeated = False
+        if leadership is None:
+            return self._db.transact(careful)
         try:
-            return self._db.transact(optimistic)
+            return self._db.transact(
+                lambda session: self._optimistically(session, allocations, leadership, limits)
+            )
         except _Mismatch as mismatch:
             repeated = mismatch.repeated
             return self._db.transact(careful)
+
+    def _optimistically(
+        self,
+        session: Session,
+        allocations: Sequence[Allocation],
+        leadership: Leadership,
+        limits: Sequence[ExecutorLimit],
+    ) -> frozenset[int]:
+        """Write without a look at the rows; raise _Mismatch, so that nothing stays, if one moved."""
+        demand_leadership(session, leadership)
+        batch = _to_open_runners(session, allocations, by_hand=False)
+        if limits:
+            rows = session.rows_in("executors_of", _ids(batch))
+            batch = self._within(session, rows, _free(rows, batch, by_hand=False), limits)
+        batch = by_id(batch)
+        if _give(session, "allocate", batch) < len(batch) or session.repeated:
+            raise _Mismatch(repeated=session.repeated)
+        return frozenset(item.task_id for item in batch)
+
+    def _carefully(
+        self,
+        session: Session,
+        allocations: Sequence[Allocation],
+        leadership: Leadership | None,
+        limits: Sequence[ExecutorLimit],
+        *,
+        repeated: bool,
+    ) -> frozenset[int]:
+        """Lock the rows and write those that may be given."""
+        by_hand = leadership is None
+        demand_leadership(session, leadership)
+        batch = _to_open_runners(session, allocations, by_hand=by_hand)
+        locked = session.rows_in("lock_tasks", _ids(batch))
+        batch = _free(locked, batch, by_hand=by_hand)
+        if limits:
+            rows = session.rows_in("executors_of", _ids(batch))
+            batch = self._within(session, rows, batch, limits)
+        if by_hand:
+            _record_displaced(session, locked, batch)
+        _give(session, "allocate_by_hand" if by_hand else "allocate", by_id(batch))
+        given = {item.task_id for item in batch}
+        if repeated or session.repeated:
+            given.update(_already_given(session, allocations))
+        return frozenset(given)
 
     def _within(
         self,
@@ -151,6 +174,19 @@ def _to_open_runners(
         for item in allocations
         if (item.runner_id, item.generation) in taking or (by_hand and item.runner_id not in known)
     ]
+
+
+def _record_displaced(session: Session, locked: Iterable[Row], batch: Iterable[Allocation]) -> None:
+    """Write the history of allocations that end because a RUNNING task changes hands."""
+    given = {item.task_id for item in batch}
+    record_attempts(
+        session,
+        [
+            (row[0], int(AttemptOutcome.LOST), None, b"", b"")
+            for row in locked
+            if row[0] in given and row[1] == TaskStatus.RUNNING
+        ],
+    )
 
 
 def _give(session: Session, statement: str, batch: Sequence[Allocation]) -> int:

@@ -9,10 +9,10 @@ from mqtasks.model import AttemptOutcome, ExecuteResult, TaskStatus
 from mqtasks.storage.contract import APPLIED, WriteReport
 from mqtasks.storage.sql.base import Named
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.history import HistoryRow, record_attempts
 from mqtasks.storage.sql.rows import Row, result_of
 
 _WAITING: Final = frozenset({int(TaskStatus.CREATED), int(TaskStatus.SCHEDULED)})
-_ATTEMPT_FIELDS: Final = ("task_id", "outcome", "elapsed", "error", "traceback")
 
 
 class Ending(NamedTuple):
@@ -154,7 +154,7 @@ def _cancel(session: Session, endings: Sequence[Ending], tally: Tally) -> None:
 
 
 def _record(session: Session, endings: Sequence[Ending]) -> None:
-    rows = [
+    rows: list[HistoryRow] = [
         (item.task_id, item.outcome, item.elapsed, item.error, item.traceback) for item in endings
     ]
-    session.run_each("record_attempts", _ATTEMPT_FIELDS, rows)
+    record_attempts(session, rows)

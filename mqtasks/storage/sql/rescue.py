@@ -22,6 +22,7 @@ from mqtasks.storage.contract import Orphans, RescueReport
 from mqtasks.storage.sql.allocate import demand_leadership
 from mqtasks.storage.sql.base import SqlBase, by_id, nothing, when_disabled
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.history import record_attempts
 from mqtasks.storage.sql.lanes import LIVE_STATUSES
 
 
@@ -176,10 +177,8 @@ def rescue(
         else:
             failed.append((row.task_id, charge, error.encode()))
     outcomes = (int(AttemptOutcome.LOST), int(AttemptOutcome.CRASHED))
-    session.run_each(
-        "record_attempts",
-        ("task_id", "outcome", "elapsed", "error", "traceback"),
-        [(row.task_id, outcomes[crashed[row.task_id]], None, b"", b"") for row in rows],
+    record_attempts(
+        session, [(row.task_id, outcomes[crashed[row.task_id]], None, b"", b"") for row in rows]
     )
     fields = ("task_id", "crashed")
     session.run_each("rescue", fields, requeued)

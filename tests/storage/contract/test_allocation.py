@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mqtasks.errors import NotLeader
-from mqtasks.model import Leadership, RunnerState, TaskStatus
+from mqtasks.model import AttemptOutcome, Leadership, RunnerState, TaskStatus
 from mqtasks.storage.contract import Allocation, ExecutorLimit
 from tests.support.stage import LEASE_MS, Stage, row
 
@@ -61,6 +61,19 @@ def test_by_hand_also_running_rows_of_another_runner_are_given(stage, status):
         task = stage.task(task_id)
         assert (task.status, task.runner, task.epoch) == (TaskStatus.RUNNING, "r1", 2)
         assert task.started_at == 0
+
+
+def test_by_hand_the_allocation_that_ends_is_kept_in_the_history(stage):
+    stage.register()
+    running, created = stage.add(
+        row("t1", status=TaskStatus.RUNNING, runner="r0", epoch=1, started_at=5), row("t2")
+    )
+    batch = [Allocation(running, 1, "r1", 1), Allocation(created, 0, "r1", 1)]
+    assert give(stage, *batch, by_hand=True) == {running, created}
+    [attempt] = stage.storage.attempts(running)
+    assert (attempt.epoch, attempt.runner, attempt.outcome) == (1, "r0", AttemptOutcome.LOST)
+    assert (attempt.started_at, attempt.ended_at) == (5, stage.now)
+    assert stage.storage.attempts(created) == []
 
 
 def test_by_hand_a_running_row_is_not_given_to_its_own_runner(stage):
