@@ -65,7 +65,7 @@ class SqlAllocate(SqlBase):
         leadership: Leadership,
         limits: Sequence[ExecutorLimit],
     ) -> frozenset[int]:
-        """Write without a look at the rows; raise _Mismatch, so that nothing stays, if one moved."""
+        """Write without a look at the rows; raise _Mismatch, undoing all, if one has moved."""
         demand_leadership(session, leadership)
         batch = _to_open_runners(session, allocations, by_hand=False)
         if limits:
