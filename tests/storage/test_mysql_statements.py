@@ -17,6 +17,7 @@ from mqtasks.model import (
 )
 from mqtasks.storage.contract import APPLIED, Allocation, Completion, Renewal
 from mqtasks.storage.mysql import MySQLTaskStorage
+from mqtasks.storage.sql.queries import Template
 
 
 @pytest.fixture
@@ -147,6 +148,25 @@ def test_p10_what_workers_write_all_the_time_is_committed_by_itself(counted, sto
         _, sent = counted(*call)
         assert "BEGIN" not in sent, call[0]
         assert len(sent) <= 2, call[0]
+
+
+def test_rows_do_not_grow_on_their_way(storage):
+    """What grows is moved by InnoDB, and pages split; spare room is given up instead."""
+
+    def sizes():
+        text = "SELECT DISTINCT LENGTH(runner) + LENGTH(spare) FROM mqtasks_task"
+        rows = storage.database.read(lambda session: session.rows(Template(text)))
+        return [size for (size,) in rows]
+
+    given, leadership = running(storage, 10)
+    assert sizes() == [48]
+    storage.allocate_many(given, leadership)
+    assert sizes() == [48]
+    held = [TaskEpoch(item.task_id, 1) for item in given]
+    storage.release_many("r0", held[5:], "drain")
+    assert sizes() == [48]
+    storage.complete_many("r0", [Completion(item.task_id, 1, SUCCESS) for item in held[:5]])
+    assert sorted(sizes()) == [2, 48]
 
 
 def test_a_fetch_is_one_statement_each(counted, storage):

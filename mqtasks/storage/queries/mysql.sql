@@ -22,7 +22,9 @@ SELECT GET_LOCK(?, ?);
 -- name: create_schema_version
 -- The table of applied migrations; itself never migrated.
 CREATE TABLE IF NOT EXISTS mqtasks_schema_version (
-    version INT UNSIGNED NOT NULL PRIMARY KEY, name VARBINARY(255) NOT NULL, applied_at BIGINT NOT NULL
+    version INT UNSIGNED NOT NULL PRIMARY KEY,
+    name VARBINARY(255) NOT NULL,
+    applied_at BIGINT NOT NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4;
 
 -- name: record_migration
@@ -205,8 +207,10 @@ SELECT task_id, status, runner, epoch, executor FROM mqtasks_task WHERE task_id 
 
 -- name: allocate
 -- Give CREATED rows to runners.
-UPDATE mqtasks_task SET status = 1, runner = {runner}, runner_generation = {generation},
-    epoch = epoch + 1, started_at = 0, last_heartbeat = {now}, allocated_at = {now}
+-- Differs because spare room gives way to the runner, just assigned (see the migration).
+UPDATE mqtasks_task SET status = 1, runner = {runner}, spare = SUBSTRING(spare, LENGTH(runner) + 1),
+    runner_generation = {generation}, epoch = epoch + 1, started_at = 0, last_heartbeat = {now},
+    allocated_at = {now}
 WHERE task_id IN ({task_id}) AND status = 0 AND epoch = {epoch};
 
 -- name: allocate_by_hand
@@ -230,13 +234,15 @@ WHERE status IN (1, 5) AND runner = ? AND runner_generation = ?;
 
 -- name: complete
 -- End RUNNING rows as COMPLETED, SUCCESS.
-UPDATE mqtasks_task SET status = 2, result_code = 0, error = NULL, result = {result},
+-- Differs because spare room gives way to the result.
+UPDATE mqtasks_task SET status = 2, result_code = 0, error = NULL, result = {result}, spare = '',
     started_at = {now} - {elapsed}, completed_at = {now}
 WHERE task_id IN ({task_id}) AND status = 1 AND runner = ? AND epoch = {epoch};
 
 -- name: complete_failed
 -- End RUNNING rows as COMPLETED, FAILED.
-UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = {result},
+-- Differs because spare room gives way to the result.
+UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = {result}, spare = '',
     started_at = {now} - {elapsed}, completed_at = {now}
 WHERE task_id IN ({task_id}) AND status = 1;
 
@@ -247,14 +253,16 @@ WHERE task_id IN ({in}) AND status = 5;
 
 -- name: retry
 -- Send RUNNING rows back to SCHEDULED.
+-- Differs because the runner's room is spare again.
 UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, attempt = attempt + 1, runner = '',
-    runner_generation = 0, started_at = 0, queue_lane = 0, queue_rank = 0
+    spare = DEFAULT, runner_generation = 0, started_at = 0, queue_lane = 0, queue_rank = 0
 WHERE task_id IN ({task_id}) AND status = 1;
 
 -- name: release
 -- Send RUNNING rows back to CREATED, due at once.
-UPDATE mqtasks_task SET status = 0, runner = '', runner_generation = 0, started_at = 0,
-    run_at = LEAST(run_at, {now})
+-- Differs because the runner's room is spare again, and the smaller of two is LEAST.
+UPDATE mqtasks_task SET status = 0, runner = '', spare = DEFAULT, runner_generation = 0,
+    started_at = 0, run_at = LEAST(run_at, {now})
 WHERE task_id IN ({in}) AND status = 1;
 
 -- name: lock_tasks
@@ -405,7 +413,9 @@ ORDER BY task_id FOR UPDATE;
 
 -- name: rescue
 -- Send rescued rows back to CREATED.
-UPDATE mqtasks_task SET status = 0, runner = '', runner_generation = 0, started_at = 0,
+-- Differs because the runner's room is spare again.
+UPDATE mqtasks_task SET status = 0, runner = '', spare = DEFAULT, runner_generation = 0,
+    started_at = 0,
     crashes = crashes + {crashed}, reassigned = reassigned + 1
 WHERE task_id IN ({task_id}) AND status = 1;
 

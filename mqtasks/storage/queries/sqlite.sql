@@ -11,7 +11,9 @@ SELECT {now};
 -- name: create_schema_version
 -- The table of applied migrations; itself never migrated.
 CREATE TABLE IF NOT EXISTS mqtasks_schema_version (
-    version INTEGER NOT NULL PRIMARY KEY, name TEXT NOT NULL, applied_at INTEGER NOT NULL
+    version INTEGER NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    applied_at INTEGER NOT NULL
 );
 
 -- name: record_migration

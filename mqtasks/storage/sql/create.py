@@ -64,7 +64,10 @@ def _create_one(session: Session, tasks: Sequence[NewTask]) -> Created:
     try:
         return Created(session.insert_tasks(tasks)[0], is_new=True)
     except DuplicateKey:
-        return create_in(session, tasks)[tasks[0].metadata.id]
+        known = session.rows_in("known_ids", [tasks[0].metadata.id])
+        if known:
+            return Created(known[0][1], is_new=False)
+        return create_in(session, tasks)[tasks[0].metadata.id]  # deleted between the two
 
 
 def create_in(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created]:
