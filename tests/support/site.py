@@ -119,7 +119,7 @@ def open_site(
         site.close()
 
 
-def eventually(probe: Callable[[], T], timeout: float, what: str, every: float = 0.05) -> T:
+def eventually(probe: Callable[[], T | None], timeout: float, what: str, every: float = 0.05) -> T:
     """Return the first true answer of ``probe``; fail naming ``what`` after ``timeout`` seconds.
 
     For what other processes do, where no event of this process could tell.
