@@ -15,11 +15,12 @@ from mqtasks.errors import InvalidArgument
 from mqtasks.model import AsyncTask, NewTask
 from mqtasks.storage.mysql.errors import DUPLICATE
 from mqtasks.storage.mysql.insert import render_tasks
+from mqtasks.storage.mysql.packed import PACKED_COLUMNS, unpack_tasks
 from mqtasks.storage.mysql.render import by_key, integers, literal, weight
 from mqtasks.storage.mysql.seek import LaneMemory, find_lanes
 from mqtasks.storage.sql.dialect import BATCH, DuplicateKey, Session
 from mqtasks.storage.sql.queries import Template, load_queries
-from mqtasks.storage.sql.rows import TASK_NUMBERS, TASK_TEXTS, Row, task_from
+from mqtasks.storage.sql.rows import Row
 
 SERVER_NOW: Final = "(TIMESTAMPDIFF(MICROSECOND,'1970-01-01',UTC_TIMESTAMP(3)) DIV 1000)"
 """Unix milliseconds of the server, whatever the session's time zone (P11)."""
@@ -33,10 +34,7 @@ _IN: Final = "{in}"
 class MySQLSession(Session):
     """A connection in autocommit mode; transactions are explicit."""
 
-    # The driver spends its time per column, so the integers of a task come packed into one.
-    queries: Mapping[str, Template] = load_queries(
-        "mysql", f"CONCAT_WS(' ', {', '.join(TASK_NUMBERS)}), {', '.join(TASK_TEXTS)}"
-    )
+    queries: Mapping[str, Template] = load_queries("mysql", PACKED_COLUMNS)
     row_lock = " FOR UPDATE"
 
     def __init__(
@@ -116,11 +114,12 @@ class MySQLSession(Session):
             matched += self._write(self._render(name, params, parts))
         return matched
 
-    def insert_records(self, name: str, rows: Sequence[Row]) -> None:
-        """Run an INSERT ... VALUES ``{rows}``. Raises DuplicateKey; then nothing was written."""
-        # One statement even if it is long: a chunk that fails must not leave another behind.
-        listed = ",".join([f"({','.join(map(literal, row))})" for row in rows])
-        self._write(self._render(name, (), {"{rows}": listed}))
+    def insert_records(self, rows: Sequence[Row]) -> int:
+        """Insert the first of these whole rows; return how many. Raises DuplicateKey."""
+        chunk = next(self._chunks(rows))
+        listed = ",".join([f"({','.join(map(literal, row))})" for row in chunk])
+        self._write(self._render("insert_records", (), {"{rows}": listed}))
+        return len(chunk)
 
     def insert_tasks(self, tasks: Sequence[NewTask]) -> list[int]:
         """Insert new tasks by one statement; return their ids in order. Raises DuplicateKey."""
@@ -144,13 +143,13 @@ class MySQLSession(Session):
 
     def tasks(self, statement: str | Template, *params: Any) -> list[AsyncTask]:
         """Run a query for ``{task_columns}``; return the records."""
-        return _records(self.rows(statement, *params))
+        return unpack_tasks(self.rows(statement, *params))
 
     def tasks_in(
         self, name: str, values: Sequence[int] | Sequence[str], *params: Any
     ) -> list[AsyncTask]:
         """Run a query for ``{task_columns}`` over ``{in}``; return the records."""
-        return _records(self.rows_in(name, values, *params))
+        return unpack_tasks(self.rows_in(name, values, *params))
 
     def lanes(self, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` lanes > ``after`` that hold CREATED rows; one seek for each."""
@@ -233,7 +232,3 @@ class MySQLSession(Session):
                 start, size = index, weight(row)
         if start < len(rows):
             yield rows[start:]
-
-
-def _records(rows: Sequence[Row]) -> list[AsyncTask]:
-    return [task_from(map(int, numbers.split(" ")), *texts) for numbers, *texts in rows]

@@ -100,8 +100,11 @@ class Session(ABC):
         """
 
     @abstractmethod
-    def insert_records(self, name: str, rows: Sequence[Row]) -> None:
-        """Run an INSERT ... VALUES ``{rows}``. Raises DuplicateKey; then nothing was written."""
+    def insert_records(self, rows: Sequence[Row]) -> int:
+        """Insert the first of these whole rows by one statement, as many as it takes; say how many.
+
+        Raises DuplicateKey; then nothing was written.
+        """
 
     @abstractmethod
     def insert_tasks(self, tasks: Sequence[NewTask]) -> list[int]:

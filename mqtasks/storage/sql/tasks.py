@@ -13,7 +13,7 @@ from mqtasks.storage.contract import ExecutorCount
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.conditions import where, where_ordered
 from mqtasks.storage.sql.create import insert_missing
-from mqtasks.storage.sql.dialect import BATCH, Session
+from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.queries import template
 from mqtasks.storage.sql.rows import Row, attempt_from_row, record_values
 
@@ -133,9 +133,7 @@ def add_in(session: Session, tasks: Iterable[AsyncTask]) -> int:
     pending = [record_values(task, now) for task in unique.values()]
 
     def insert(rows: Sequence[Row], start: int) -> int:
-        chunk = rows[start : start + BATCH]
-        session.insert_records("insert_records", chunk)
-        return start + len(chunk)
+        return start + session.insert_records(rows[start:])
 
     known = insert_missing(session, pending, lambda row: row[0], insert)
     return len(pending) - len(known)

@@ -97,9 +97,10 @@ class SQLiteSession(Session):
         ]
         return self.connection.executemany(sql, bound).rowcount
 
-    def insert_records(self, name: str, rows: Sequence[Row]) -> None:
-        """Run an INSERT for each row; all or none. Raises DuplicateKey."""
-        self._insert(self.queries[name].text, rows)
+    def insert_records(self, rows: Sequence[Row]) -> int:
+        """Insert whole rows, all or none; return how many. Raises DuplicateKey."""
+        self._insert(self.queries["insert_records"].text, rows)
+        return len(rows)
 
     def insert_tasks(self, tasks: Sequence[NewTask]) -> list[int]:
         """Insert new tasks; return their ids in order. Raises DuplicateKey."""
