@@ -27,12 +27,12 @@ def cli() -> None:
 @cli.command("drain")
 @click.option("--storage", type=_STORAGES, default="mysql", show_default=True)
 @click.option("--tasks", type=click.IntRange(min=2), default=60_000, show_default=True)
-@click.option("--parallelism", type=click.IntRange(min=1), default=4, show_default=True)
+@click.option("--parallelism", type=click.IntRange(min=1), default=8, show_default=True)
 @click.option("--processes", type=click.IntRange(min=1), default=1, show_default=True)
 @click.option(
     "--max-wait",
     type=click.IntRange(min=0),
-    default=2_000,
+    default=4_000,
     show_default=True,
     help="Tasks that may wait at a runner; the setting's own default is 256.",
 )

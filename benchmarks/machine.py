@@ -13,6 +13,13 @@ from typing import Any
 from mqtasks.process.private import find_program
 
 _TICKS = os.sysconf("SC_CLK_TCK")
+# Words of command lines that say what a Python process of ours is.
+_PROGRAMS = {
+    "scheduler": "scheduler",
+    "worker": "worker: supervisor",
+    "mqtasks.cli.child": "worker: runner",
+    "benchmarks": "benchmark",
+}
 _PACKAGES = ("PyMySQL", "redis", "hiredis", "msgspec")
 
 
@@ -86,11 +93,8 @@ def _name(pid: int) -> str:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
     except OSError:
         return "ended"
-    program = Path(words[0]).name
-    if not program.startswith("python"):
-        return program
-    known = ("scheduler", "worker", "benchmarks", "mqtasks.worker")
-    return next((f"python {k}" for k in known if any(k in word for word in words[1:])), program)
+    program = Path(words[0]).name.partition(" ")[0]  # redis-server adds its address
+    return next((_PROGRAMS[word] for word in words[1:] if word in _PROGRAMS), program)
 
 
 def _processes() -> list[tuple[int, list[str]]]:
