@@ -13,6 +13,8 @@ from tests.support.servers import MariaDBServer, drop_database
 # By table: its definition and its rows.
 Contents = dict[str, tuple[str, tuple[Any, ...]]]
 
+# Shared by all pools: several may lend databases of one server.
+_numbers = itertools.count(1)
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
 
@@ -26,7 +28,6 @@ class DatabasePool:
     def __init__(self, server: MariaDBServer, install: Callable[[str], None]) -> None:
         self._server = server
         self._install = install
-        self._numbers = itertools.count(1)
         self._free: list[str] = []
         self._fresh: dict[str, Contents] = {}
 
@@ -40,7 +41,7 @@ class DatabasePool:
             self._take_back(name)
 
     def _make(self) -> str:
-        name = f"pooled_{next(self._numbers)}"
+        name = f"pooled_{next(_numbers)}"
         self._install(self._server.create_database(name))
         with contextlib.closing(self._server.client(name)) as client, client.cursor() as cursor:
             self._fresh[name] = _contents(cursor, name)
