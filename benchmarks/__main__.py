@@ -19,9 +19,12 @@ class _Benchmark(Protocol):
 _STORAGES = click.Choice(("mysql", "sqlite"))
 
 
-@click.group()
-def cli() -> None:
+@click.group(invoke_without_command=True)
+@click.pass_context
+def cli(ctx: click.Context) -> None:
     """Measure mqtasks on private servers and real processes."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
 
 
 @cli.command("drain")
