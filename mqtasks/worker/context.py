@@ -90,8 +90,11 @@ class TaskContext:
         """Whether the executor shall give up; poll it in long loops.
 
         Once true it stays true. An ``async def`` executor also gets asyncio.CancelledError.
+        An executor that has seen it, here or by the methods below, and returns, has given up: its
+        task runs again later, unless a timeout or a cancellation was the reason. One that never
+        looked, and so has done all its work, still succeeds.
         """
-        return bool(self._held.cancel_reason)
+        return bool(self._seen())
 
     @property
     def cancel_reason(self) -> str:
@@ -99,12 +102,19 @@ class TaskContext:
 
         After ``reassigned`` and ``lease lapsed`` another runner may execute the task already.
         """
-        return self._held.cancel_reason
+        return self._seen()
+
+    def _seen(self) -> str:
+        held = self._held
+        reason = held.cancel_reason
+        if reason:
+            held.told = True
+        return reason
 
     def check(self) -> None:
         """Raise TaskInterrupted if the executor shall give up."""
-        if self._held.cancel_reason:
-            raise TaskInterrupted(self._held.task_id, self._held.cancel_reason)
+        if reason := self._seen():
+            raise TaskInterrupted(self._held.task_id, reason)
 
     def wait_cancelled(self, timeout: float | None = None) -> bool:
         """Wait up to ``timeout`` seconds (None: for ever); return whether it was cancelled.
@@ -122,7 +132,9 @@ class TaskContext:
         if event is None:
             event = held.cancel_event = threading.Event()
         # The reason is set before the event is looked up, so one of the two is always seen.
-        return bool(held.cancel_reason) or event.wait(timeout)
+        if not held.cancel_reason:
+            event.wait(timeout)
+        return bool(self._seen())
 
     @property
     def deadline(self) -> float | None:

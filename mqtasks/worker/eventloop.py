@@ -81,7 +81,7 @@ class ExecutorLoop:
 def _throw(held: Held) -> None:
     # In the loop's thread, so it cannot end meanwhile. One that has not begun sees the reason.
     if held.coroutine is not None and held.phase is Phase.EXECUTING:
-        held.coroutine.cancel()
+        held.told = held.coroutine.cancel()
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

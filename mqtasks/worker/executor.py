@@ -65,8 +65,7 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - see the class
             outcome = self._failure(held, error)
         else:
-            if held.cancel_reason == Cancel.TIMEOUT:
-                outcome = self._timed_out(held, None)
+            outcome = self._returned(held, outcome)
         self._board.vacate(held.slot)
         self._end(held, outcome)
 
@@ -84,8 +83,7 @@ class Execution:
         except BaseException as error:  # noqa: BLE001 - see the class
             outcome = self._failure(held, error)
         else:
-            if held.cancel_reason == Cancel.TIMEOUT:
-                outcome = self._timed_out(held, None)
+            outcome = self._returned(held, outcome)
         self._board.vacate(held.slot)
         self._end_async(held, outcome)
 
@@ -143,6 +141,19 @@ class Execution:
         if reason == Cancel.CANCELED and not isinstance(error, (*_INTERRUPTIONS, type(None))):
             return Failed(error_text(error), traceback_text(error))
         return Released(reason)
+
+    def _returned(self, held: Held, outcome: Outcome) -> Outcome:
+        """Return what it means that an executor returned, perhaps after a cancellation.
+
+        One that was told has given up, and says so by returning; only one that does not know of
+        it can have done all its work (P14). What ends CANCELED anyway is kept in the history.
+        """
+        reason = held.cancel_reason
+        if not reason:
+            return outcome
+        if reason == Cancel.TIMEOUT:
+            return self._timed_out(held, None)
+        return Released(reason) if held.told and reason != Cancel.CANCELED else outcome
 
     def _timed_out(self, held: Held, error: BaseException | None) -> Outcome:
         text = f"timed out after {held.task.metadata.options.timeout:g} s"

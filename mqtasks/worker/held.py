@@ -70,6 +70,8 @@ class Held(msgspec.Struct, eq=False):
     """Storage knows that it has started."""
     outcome: Outcome | None = None
     cancel_reason: str = ""
+    told: bool = False
+    """The executor has seen that it shall give up, or had it thrown at it."""
     cancel_event: threading.Event | None = None
     """Made by the first executor that waits for a cancellation."""
     coroutine: asyncio.Task[Any] | None = None

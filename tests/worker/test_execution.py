@@ -174,6 +174,26 @@ def test_p14_what_was_finished_after_a_cancellation_may_still_win(rig, reason):
     assert task.status is TaskStatus.COMPLETED
 
 
+@pytest.mark.parametrize("reason", ["shutdown", "lease lapsed", "reassigned"])
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda ctx: ctx.cancelled,
+        lambda ctx: ctx.cancel_reason,
+        lambda ctx: ctx.wait_cancelled(0),
+    ],
+)
+def test_who_returns_after_seeing_the_cancellation_has_given_up(rig, reason, look):
+    def act(ctx, _task):
+        assert look(ctx)
+        return b"half done"
+
+    task = run(rig, cancelling(rig, reason, act))
+    assert task.status is TaskStatus.CREATED
+    assert (task.attempt, task.execute_result) == (0, None)
+    assert rig.outcomes(task.id) == [AttemptOutcome.RELEASED]
+
+
 def test_a_timeout_counts_as_a_failed_attempt(rig):
     def act(ctx, _task):
         assert ctx.remaining() == 5.0
