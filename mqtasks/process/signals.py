@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import faulthandler
+import contextlib
 import logging
+import os
 import signal
+import sys
 import threading
+import traceback
 from collections.abc import Callable, Iterable
 from enum import IntEnum
 from queue import SimpleQueue
@@ -142,11 +145,24 @@ class StopStages:
 
 
 def dump_stacks_on_signal() -> bool:
-    """Make SIGUSR1 print the stack of every thread to stderr, whatever the process is doing.
+    """Make SIGUSR1 print the stack of every thread to stderr, as soon as Python code may run.
 
-    Returns False where the system has no such signal. May be called twice.
+    Returns False where the system has no such signal. May be called twice. Main thread only.
     """
     if not hasattr(signal, "SIGUSR1"):
         return False
-    faulthandler.register(signal.SIGUSR1, all_threads=True)
+    # Not faulthandler: it reads the frames of threads that go on running, and crashes the process.
+    signal.signal(signal.SIGUSR1, _dump_stacks)
     return True
+
+
+def _dump_stacks(_number: int, _frame: FrameType | None) -> None:
+    # Not threading.enumerate(): the interrupted code may hold its lock, too.
+    names = {i: thread.name for i, thread in list(getattr(threading, "_active", {}).items())}
+    parts = []
+    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - there is no other way
+        parts.append(f"Thread 0x{ident:x} ({names.get(ident, 'unknown')}):\n")
+        parts += traceback.format_stack(frame)
+    # Past sys.stderr, whose lock the interrupted code may hold.
+    with contextlib.suppress(OSError):
+        os.write(2, "".join([*parts, "\n"]).encode(errors="replace"))

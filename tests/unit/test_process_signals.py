@@ -163,3 +163,30 @@ def test_a_real_process_goes_through_all_stages_and_dumps_its_stacks():
             assert process.wait(SOON) == 3
         finally:
             process.kill()
+
+
+BUSY = """
+import os, signal, threading
+from mqtasks.process.signals import dump_stacks_on_signal
+dump_stacks_on_signal()
+def deep(n): return n and deep(n - 1)
+def work():
+    while True: deep(50)
+for _ in range(4): threading.Thread(target=work, daemon=True).start()
+for _ in range(200): os.kill(os.getpid(), signal.SIGUSR1)
+print("survived")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_dump_of_threads_that_go_on_running_does_no_harm():
+    result = subprocess.run(
+        [sys.executable, "-c", BUSY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        timeout=50,
+        cwd=os.getcwd(),  # noqa: PTH109 - the checkout, from which mqtasks is imported
+    )
+    assert (result.returncode, result.stdout) == (0, "survived\n")
