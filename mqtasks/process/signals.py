@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
 import traceback
@@ -18,6 +19,7 @@ from typing import Final, Self
 _log = logging.getLogger("mqtasks.process")
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
+_RING: Final = b"\0"  # no signal has this number
 
 
 class Stage(IntEnum):
@@ -43,9 +45,11 @@ class StopStages:
     """Turns the first, second and third stop signal into a call of one of three callbacks.
 
     Each callback runs once, in a thread of its own, so that a graceful stop which takes its time
-    (or hangs) does not hold up the next signal. Inside the signal handler itself nothing happens
-    but a note in a queue, which is safe whatever was interrupted. After the third stage signals
-    are ignored.
+    (or hangs) does not hold up the next signal. After the third stage signals are ignored.
+
+    A thread learns of signals through Python's wakeup file descriptor, which the interpreter writes
+    to at once. The handler that it calls in the main thread would not do: it is not called while
+    that thread waits for a lock, if the signal came in the moment before the waiting began.
 
     A context manager; `install` and `restore` do the same. `advance` does what a signal does.
 
@@ -71,8 +75,11 @@ class StopStages:
         self._name = name
         self._log = logger or _log
         self._inbox: SimpleQueue[str | None] = SimpleQueue()
+        self._bell: socket.socket | None = None
+        self._former_fd = -1
         self._stage = Stage.RUNNING
-        self._previous: dict[signal.Signals, signal._HANDLER] = {}
+        self._numbers: set[int] = set()
+        self._previous: dict[int, signal._HANDLER] = {}
         self._dispatcher: threading.Thread | None = None
 
     @property
@@ -85,14 +92,25 @@ class StopStages:
 
         Raises ValueError outside the main thread, where Python takes no signal handlers.
         """
-        for number in signals:
-            if number not in self._previous:
-                self._previous[number] = signal.signal(number, self._on_signal)
+        if threading.current_thread() is not threading.main_thread():
+            msg = "signals can be handled in the main thread only; call install() there"
+            raise ValueError(msg)
         if self._dispatcher is None:
+            self._bell, ears = socket.socketpair()
+            self._bell.settimeout(0)
+            bell = self._bell.fileno()
+            self._former_fd = signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
             self._dispatcher = threading.Thread(
-                target=self._dispatch, name=f"mqtasks-{self._name}-signals", daemon=True
+                target=self._dispatch,
+                args=(ears,),
+                name=f"mqtasks-{self._name}-signals",
+                daemon=True,
             )
             self._dispatcher.start()
+        for number in signals:
+            self._numbers.add(number)
+            if number not in self._previous:
+                self._previous[number] = signal.signal(number, self._on_signal)
 
     def restore(self) -> None:
         """Put the previous signal handlers back. Main thread only; may be called twice."""
@@ -100,9 +118,13 @@ class StopStages:
             number, handler = self._previous.popitem()
             signal.signal(number, handler)
         if self._dispatcher is not None:
-            self._inbox.put(None)
+            signal.set_wakeup_fd(self._former_fd)
+            self._put(None)
             self._dispatcher.join()
             self._dispatcher = None
+            if self._bell is not None:
+                self._bell.close()
+                self._bell = None
 
     def __enter__(self) -> Self:
         self.install()
@@ -113,7 +135,7 @@ class StopStages:
 
     def advance(self, reason: str = "asked to stop") -> None:
         """Go one stage further, as a signal would. From any thread; takes effect once installed."""
-        self._inbox.put(reason)
+        self._put(reason)
 
     def wait(self, stage: Stage = Stage.GRACEFUL, timeout: float | None = None) -> bool:
         """Wait up to ``timeout`` seconds (None: for ever) for ``stage``; return if it is reached.
@@ -122,20 +144,38 @@ class StopStages:
         """
         return stage is Stage.RUNNING or self._reached[stage].wait(timeout)
 
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        self._inbox.put(signal.Signals(number).name)
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        """Do nothing: `_dispatch` knows already."""
 
-    def _dispatch(self) -> None:
-        while (reason := self._inbox.get()) is not None:
-            if self._stage is Stage.KILL:
-                continue
-            stage = Stage(self._stage + 1)
-            self._log.warning("%s (%s) %s", self._name, reason, _SAYS[stage])
-            threading.Thread(
-                target=self._call, args=(stage,), name=f"mqtasks-{self._name}-stop", daemon=True
-            ).start()
-            self._stage = stage
-            self._reached[stage].set()
+    def _put(self, reason: str | None) -> None:
+        self._inbox.put(reason)
+        bell = self._bell
+        if bell is not None:
+            with contextlib.suppress(OSError):  # full, so it wakes up anyway; or just closed
+                bell.send(_RING)
+
+    def _dispatch(self, ears: socket.socket) -> None:
+        with ears:
+            while True:
+                while not self._inbox.empty():
+                    reason = self._inbox.get()
+                    if reason is None:
+                        return
+                    self._advance(reason)
+                for number in ears.recv(256):
+                    if number in self._numbers:
+                        self._advance(signal.Signals(number).name)
+
+    def _advance(self, reason: str) -> None:
+        if self._stage is Stage.KILL:
+            return
+        stage = Stage(self._stage + 1)
+        self._log.warning("%s (%s) %s", self._name, reason, _SAYS[stage])
+        threading.Thread(
+            target=self._call, args=(stage,), name=f"mqtasks-{self._name}-stop", daemon=True
+        ).start()
+        self._stage = stage
+        self._reached[stage].set()
 
     def _call(self, stage: Stage) -> None:
         try:

@@ -65,11 +65,17 @@ class Running:
 
     def until(self, pattern):
         """Return the first line to come that holds a pattern."""
-        while (line := self._coming.get(timeout=30)) is not None:
+        while (line := self._next(pattern)) is not None:
             self.lines.append(line)
             if re.search(pattern, line):
                 return line
         raise AssertionError(f"{pattern!r} did not come: {self.lines}")
+
+    def _next(self, pattern):
+        try:
+            return self._coming.get(timeout=30)
+        except queue.Empty:
+            raise AssertionError(f"{pattern!r} did not come in time: {self.lines}") from None
 
     def tell(self, number):
         self.process.send_signal(number)

@@ -96,6 +96,25 @@ def test_previous_handlers_come_back():
     assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == before
 
 
+def test_a_signal_counts_though_the_main_thread_does_not_come_to_its_handler():
+    """As when the signal came just before the main thread began to wait for a lock."""
+    calls = Calls()
+    with calls.stages() as stages:
+        # The interpreter tells the descriptor at once, and the main thread when it can.
+        os.write(signal.set_wakeup_fd(-1), bytes([signal.SIGTERM]))
+        assert stages.wait(Stage.GRACEFUL, SOON)
+
+
+def test_the_wakeup_descriptor_comes_back():
+    before = signal.set_wakeup_fd(-1)
+    signal.set_wakeup_fd(before)
+    with Calls().stages():
+        inside = signal.set_wakeup_fd(before)
+        assert inside not in {-1, before}
+        signal.set_wakeup_fd(inside)
+    assert signal.set_wakeup_fd(before) == before
+
+
 def test_advance_does_what_a_signal_does(caplog):
     calls = Calls()
     with calls.stages() as stages:
