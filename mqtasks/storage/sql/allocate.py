@@ -66,7 +66,7 @@ class SqlAllocate(SqlBase):
         limits: Sequence[ExecutorLimit],
     ) -> frozenset[int]:
         """Write without a look at the rows; raise _Mismatch, undoing all, if one has moved."""
-        demand_leadership(session, leadership)
+        demand_leadership(session, leadership, alone=bool(limits))
         batch = _to_open_runners(session, allocations, by_hand=False)
         if limits:
             rows = session.rows_in("executors_of", _ids(batch))
@@ -87,7 +87,7 @@ class SqlAllocate(SqlBase):
     ) -> frozenset[int]:
         """Lock the rows and write those that may be given."""
         by_hand = leadership is None
-        demand_leadership(session, leadership)
+        demand_leadership(session, leadership, alone=bool(limits))
         batch = _to_open_runners(session, allocations, by_hand=by_hand)
         locked = session.rows_in("lock_tasks", _ids(batch))
         batch = _free(locked, batch, by_hand=by_hand)
@@ -148,12 +148,19 @@ class SqlAllocate(SqlBase):
         return known
 
 
-def demand_leadership(session: Session, leadership: Leadership | None) -> None:
-    """Lock the leader row and raise NotLeader unless the leadership is still held."""
+def demand_leadership(
+    session: Session, leadership: Leadership | None, *, alone: bool = False
+) -> None:
+    """Lock the leader row and raise NotLeader unless the leadership is still held.
+
+    ``alone``: let no other transaction of the same term pass before this one has ended. Whoever
+    counts live tasks before adding some needs it: two that lead in one term would both count the
+    same room.
+    """
     if leadership is None:
         return
-    row = session.one("leader", leadership.name)
-    if row is None or (row[0], row[1]) != (leadership.holder, leadership.term) or not row[2]:
+    row = session.one("lock_lease" if alone else "leader", leadership.name)
+    if row is None or (row[0], row[1]) != (leadership.holder, leadership.term) or row[2] <= 0:
         raise NotLeader(leadership.holder, leadership.term)
 
 
