@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import re
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
 
+from mqtasks.config.mask import MASK, mask_url
 from mqtasks.errors import ConfigError
 
 Kind = Literal["single", "sentinel", "cluster"]
 
 DEFAULT_PORT: Final = 6379
 DEFAULT_SENTINEL_PORT: Final = 26379
-_MASK: Final = "***"
 
 _SCHEMES: Final[dict[str, tuple[Kind, str]]] = {
     "redis": ("single", "redis"),
@@ -30,9 +29,6 @@ _FORMS: Final = (
     " redis+sentinel://host:26379,host:26379/service/0 or redis+cluster://host:6379,host:6379"
     " (valkey in place of redis works, too)"
 )
-# Both match too much rather than too little: a password with a stray "/" or "#" must not show.
-_USERINFO = re.compile(r"(://)(.*)@", re.DOTALL)
-_SECRET_OPTION = re.compile(r"([?&][^=&]*password=)([^&]*)", re.IGNORECASE)
 
 
 class RedisAddress(msgspec.Struct, frozen=True):
@@ -63,21 +59,11 @@ class RedisAddress(msgspec.Struct, frozen=True):
     def scrub(self, text: str) -> str:
         """Return ``text`` without the passwords of this URL."""
         for secret in self.secrets:
-            text = text.replace(secret, _MASK)
+            text = text.replace(secret, MASK)
         return text
 
     def __repr__(self) -> str:
         return f"RedisAddress({self.shown!r})"
-
-
-def mask_url(url: str) -> str:
-    """Return ``url`` with the password of its user and of its options replaced by ``***``."""
-
-    def user(match: re.Match[str]) -> str:
-        name, colon, _password = match[2].partition(":")
-        return f"{match[1]}{name}{f':{_MASK}' if colon else ''}@"
-
-    return _USERINFO.sub(user, _SECRET_OPTION.sub(rf"\g<1>{_MASK}", url))
 
 
 def parse_redis_url(url: str) -> RedisAddress:

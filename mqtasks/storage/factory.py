@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Final
 
 from mqtasks.clock import Clock
+from mqtasks.config.mask import mask_url
 from mqtasks.errors import ConfigError
 from mqtasks.storage.contract import TaskStorage
 
@@ -36,7 +37,7 @@ def storage_from_url(url: str, clock: Clock | None = None, **options: Any) -> Ta
         raise ConfigError(f"unknown storage option {unknown[0]!r}; known are {known}")
     scheme, separator, rest = url.partition("://")
     if not separator:
-        raise ConfigError(f"url={_shown(url)!r} has no scheme; expected {_KNOWN}")
+        raise ConfigError(f"url={mask_url(url)!r} has no scheme; expected {_KNOWN}")
     if scheme == "memory":
         from mqtasks.storage.memory import MemoryTaskStorage
 
@@ -49,7 +50,7 @@ def storage_from_url(url: str, clock: Clock | None = None, **options: Any) -> Ta
         from mqtasks.storage.mysql import MySQLTaskStorage
 
         return MySQLTaskStorage(url, clock, **options)
-    raise ConfigError(f"url={_shown(url)!r}: unknown scheme {scheme!r}; expected {_KNOWN}")
+    raise ConfigError(f"url={mask_url(url)!r}: unknown scheme {scheme!r}; expected {_KNOWN}")
 
 
 class TaskStorageFactory(ABC):
@@ -103,9 +104,3 @@ def _sqlite_path(url: str, rest: str) -> str:
             " sqlite:////var/lib/tasks.db for an absolute one"
         )
     return unquote(rest[1:])
-
-
-def _shown(url: str) -> str:
-    from mqtasks.storage.mysql.address import mask
-
-    return mask(url)

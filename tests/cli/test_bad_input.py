@@ -281,3 +281,20 @@ def test_the_codes_are_documented():
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
     assert documented == {*ExitCode, 130}
     assert run(["--help"]) == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--url", "u:hidden@h/db"),
+        ("--url", "mysql//u:hidden@h/db"),
+        ("--url", "mysql:/u:hidden@h/db"),
+        ("--url", "mysql://u@h/db?password=hidden"),
+        ("--url", "mysql://u:s[hidden@h/db"),
+        ("--redis", ":hidden@h/0"),
+    ],
+)
+def test_a_mistyped_url_is_refused_without_its_password(mqtasks, database, arguments):
+    ran = mqtasks(*arguments, "tasks", "list")
+    refused(ran, USAGE)
+    assert "hidden" not in ran.out + ran.err

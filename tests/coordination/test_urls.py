@@ -6,10 +6,11 @@ import logging
 
 import pytest
 
+from mqtasks.config import mask_url
 from mqtasks.coordination.factory import coordination_from_url
 from mqtasks.coordination.keys import Keys
 from mqtasks.coordination.redis import make_source
-from mqtasks.coordination.urls import mask_url, parse_redis_url
+from mqtasks.coordination.urls import parse_redis_url
 from mqtasks.errors import ConfigError, CoordinationUnavailable, InvalidArgument
 
 SECRET = "s3cr3t%2Fzebra"  # as written in a URL: the password is s3cr3t/zebra

@@ -337,6 +337,32 @@ def test_mask_url(url, masked):
     assert mask_url(url) == masked
 
 
+@pytest.mark.parametrize(
+    "mistyped",
+    [
+        "u:hidden@h/db",
+        ":hidden@h/0",
+        "mysql//u:hidden@h/db",
+        "mysql:/u:hidden@h/db",
+        "mysql:u:hidden@h/db",
+        "mysql://u:hidden/db",
+        "mysql://u@h/db?password=hidden",
+        "mysql://u:s[hidden@h/db",
+        "mysql://u:a@hidden@h/db",
+    ],
+)
+def test_a_mistyped_url_does_not_show_its_password(mistyped):
+    assert "hidden" not in mask_url(mistyped)
+    assert mask_url(mask_url(mistyped)) == mask_url(mistyped)
+
+
+@pytest.mark.parametrize(
+    "url", ["mysql://u@h:3306/d", "redis://[::1]:6379/0", "redis+sentinel://a:1,b:2/m/0"]
+)
+def test_a_url_without_a_password_is_shown_as_it_is(url):
+    assert mask_url(url) == url
+
+
 @given(user=st.text("abc", max_size=5), password=st.text(min_size=1, max_size=20), tail=st.text())
 def test_mask_url_never_lets_a_password_through(user, password, tail):
     secret = f"<{password}>"

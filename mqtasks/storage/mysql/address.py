@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from ssl import CERT_NONE, SSLContext, create_default_context
 from typing import Any, Final
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 import msgspec
 
+from mqtasks.config.mask import mask_url
 from mqtasks.errors import ConfigError
 
 _FORM: Final = "mysql://user:password@host:3306/database"
 _SCHEMES: Final = frozenset({"mysql", "mariadb"})
 _SSL_MODES: Final = ("off", "require", "verify")
 # Matches too much rather than too little: a password with a stray "/" or "#" must not show.
-_USERINFO: Final = re.compile(r"(://)(.*)@", re.DOTALL)
 
 
 class MySQLAddress(msgspec.Struct, frozen=True):
@@ -78,17 +77,18 @@ class MySQLAddress(msgspec.Struct, frozen=True):
 
 def parse_address(url: str) -> MySQLAddress:
     """Parse a URL; raises ConfigError naming the part that is wrong."""
-    shown = mask(url)
-    parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES:
-        raise ConfigError(f"url={shown!r}: expected {_FORM}")
+    shown = mask_url(url)
     try:
+        parts = urlsplit(url)
         port = parts.port
-    except ValueError:
+    except ValueError as error:
+        wrong = "the port is no number" if "port" in str(error).lower() else "it is malformed"
         raise ConfigError(
-            f"url={shown!r}: the port is no number; write {_FORM}, and percent-encode @ : / # ? %"
+            f"url={shown!r}: {wrong}; write {_FORM}, and percent-encode @ : / # ? % [ ]"
             " in user and password"
         ) from None
+    if parts.scheme not in _SCHEMES:
+        raise ConfigError(f"url={shown!r}: expected {_FORM}")
     database = unquote(parts.path.lstrip("/"))
     if not database or "/" in database:
         raise ConfigError(f"url={shown!r}: name one database, as in {_FORM}")
@@ -100,16 +100,6 @@ def parse_address(url: str) -> MySQLAddress:
         port=port or 3306,
         **_options(parts.query, shown),
     )
-
-
-def mask(url: str) -> str:
-    """Return a URL with the password of its user replaced by ``***``."""
-
-    def user(match: re.Match[str]) -> str:
-        name, colon, _ = match[2].partition(":")
-        return f"{match[1]}{name}{':***' if colon else ''}@"
-
-    return _USERINFO.sub(user, url)
 
 
 def address_url(user: str, password: str, address: str, database: str) -> str:
