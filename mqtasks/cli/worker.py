@@ -39,7 +39,7 @@ def worker(
     everything at once.
     """
     if check:
-        _check(app)
+        _check(app, processes, runner_id)
         return ExitCode.OK
     from mqtasks.process.signals import dump_stacks_on_signal
     from mqtasks.worker.supervisor import Supervisor
@@ -65,12 +65,14 @@ def worker(
     return supervisor.run()
 
 
-def _check(app: str) -> None:
+def _check(app: str, processes: int, runner_id: str | None) -> None:
     """Do all that can go wrong at a start, and print what would run."""
     from mqtasks.cli.apps import load_worker_app
     from mqtasks.model import executor_value
     from mqtasks.worker import RunnerOptions
+    from mqtasks.worker.supervisor import runner_ids
 
+    runner_ids(runner_id, processes)
     loaded = load_worker_app(app)
     codes = [str(executor_value(code)) for code in loaded.registry.codes()]
     with open_runtime(loaded) as runtime:

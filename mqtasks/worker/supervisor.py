@@ -8,7 +8,9 @@ from queue import Empty, SimpleQueue
 from typing import Any, Final, TypeAlias
 
 from mqtasks.clock import Clock, SystemClock
+from mqtasks.coordination.keys import Keys
 from mqtasks.errors import InvalidArgument, MQTasksError
+from mqtasks.model import checked_id
 from mqtasks.process.identity import default_runner_id
 from mqtasks.process.signals import Stage, StopStages
 from mqtasks.runtime import Runtime
@@ -22,7 +24,7 @@ from mqtasks.worker.messages import (
 )
 from mqtasks.worker.runner_process import RunnerProcess
 
-__all__ = ["CHILD_MODULE", "Companion", "Supervisor"]
+__all__ = ["CHILD_MODULE", "Companion", "Supervisor", "runner_ids"]
 
 CHILD_MODULE: Final = "mqtasks.worker.child"
 _END_TIMEOUT: Final = 10.0
@@ -69,16 +71,13 @@ class Supervisor:
         child_module: str = CHILD_MODULE,
         clock: Clock | None = None,
     ) -> None:
-        if processes < 1:
-            raise InvalidArgument("processes", processes, "must be >= 1")
+        ids = runner_ids(name, processes)
         self._app = app
         self._given = dict(given or {})
         self._options = dict(options or {})
         self._opened = opened
         self._now = (clock or SystemClock()).monotonic
         self._events: SimpleQueue[_Event] = SimpleQueue()
-        base = name or default_runner_id()
-        ids = [base] if processes == 1 else [f"{base}-{n}" for n in range(1, processes + 1)]
         self._children = [RunnerProcess(id_, child_module, self._notify) for id_ in ids]
         self._stage = Stage.RUNNING
         self._kill_at: float | None = None
@@ -229,3 +228,19 @@ class Supervisor:
                 child.ended(self._now())
         if self._care is not None:
             self._care.close()
+
+
+def runner_ids(name: str | None, processes: int) -> list[str]:
+    """Return the id of each runner process: ``name``, or ``name-1``, ``name-2``, ... of several.
+
+    Raises InvalidArgument for an id that no runner may have: a child that refused it would only
+    be started again.
+    """
+    if processes < 1:
+        raise InvalidArgument("processes", processes, "must be >= 1")
+    base = default_runner_id() if name is None else name
+    ids = [base] if processes == 1 else [f"{base}-{n}" for n in range(1, processes + 1)]
+    keys = Keys()
+    for runner_id in ids:
+        keys.runner(checked_id("runner_id", runner_id))
+    return ids

@@ -298,3 +298,22 @@ def test_a_mistyped_url_is_refused_without_its_password(mqtasks, database, argum
     ran = mqtasks(*arguments, "tasks", "list")
     refused(ran, USAGE)
     assert "hidden" not in ran.out + ran.err
+
+
+@pytest.mark.parametrize("check", [(), ("--check",)])
+@pytest.mark.parametrize(
+    ("runner_id", "processes", "remedy"),
+    [
+        ("a" * 256, "1", "256 bytes of UTF-8, the limit is 255"),
+        ("a" * 254, "2", "256 bytes of UTF-8, the limit is 255"),
+        ("a\nb", "1", "control characters"),
+        ("", "1", "empty"),
+    ],
+)
+def test_a_runner_id_that_no_runner_may_have(
+    mqtasks, database, app_module, runner_id, processes, remedy, check
+):
+    ran = mqtasks(
+        *("worker", app_module, "--runner-id", runner_id, "--processes", processes), *check
+    )
+    refused(ran, USAGE, "runner_id", remedy)
