@@ -7,16 +7,19 @@ once, and again after it has failed. So a component holds no thread, and a test 
 
 from mqtasks.loop.group import LoopGroup, LoopLike
 from mqtasks.loop.loop import FIRST_RETRY, Loop, Observer, Step
+from mqtasks.loop.outage import REMIND_EVERY, OutageLog
 from mqtasks.loop.wake import Waitable, Wake
 from mqtasks.loop.watch import ChangeWatcher
 
 __all__ = [
     "FIRST_RETRY",
+    "REMIND_EVERY",
     "ChangeWatcher",
     "Loop",
     "LoopGroup",
     "LoopLike",
     "Observer",
+    "OutageLog",
     "Step",
     "Waitable",
     "Wake",

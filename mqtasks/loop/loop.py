@@ -9,6 +9,7 @@ from typing import Final, TypeAlias
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.debug import framework_disabled
+from mqtasks.loop.outage import OutageLog
 from mqtasks.loop.wake import Waitable, Wake
 
 FIRST_RETRY: Final = 0.05
@@ -57,7 +58,7 @@ class Loop:
         retry_interval: Longest wait after failures, in seconds: a step that raises runs again
             after 0.05 s, then after twice as long each time, up to this. Wakes do not shorten it.
         observer: Called after each step with the loop and the step's exception or None.
-        logger: Where failures go; ``mqtasks.loop`` by default.
+        logger: Where outages are told, see `OutageLog`; ``mqtasks.loop`` by default.
 
     All methods may be called from any thread, in any order, any number of times. While the
     framework is disabled (`mqtasks.debug`) no step runs.
@@ -81,16 +82,20 @@ class Loop:
         """How many steps have run, failed ones included."""
         self.failures = 0
         """How many of them raised."""
-        self.consecutive_failures = 0
-        """How many have raised since the last one that did not."""
         self._step = step
         self._clock = clock or SystemClock()
         self._wake = wake or Wake()
         self._retry_interval = retry_interval
         self._observer = observer
         self._log = logger or _log
+        self._outage = OutageLog(name, self._log)
         self._lock = threading.Lock()
         self._run: _Run | None = None
+
+    @property
+    def consecutive_failures(self) -> int:
+        """How many steps have raised since the last one that did not."""
+        return self._outage.failures
 
     @property
     def running(self) -> bool:
@@ -169,27 +174,16 @@ class Loop:
 
     def _succeeded(self) -> None:
         self.steps += 1
-        if self.consecutive_failures:
-            self._log.info("%s works again after %d failures", self.name, self.consecutive_failures)
-            self.consecutive_failures = 0
+        if self._outage.failures:
+            self._outage.succeeded(self._clock.monotonic())
 
     def _failed(self, error: Exception) -> float:
         """Count and log a failure; return the seconds to wait."""
         self.steps += 1
         self.failures += 1
-        self.consecutive_failures += 1
-        doublings = min(self.consecutive_failures - 1, _MOST_DOUBLINGS)
+        doublings = min(self._outage.failures, _MOST_DOUBLINGS)
         delay = min(FIRST_RETRY * 2.0**doublings, self._retry_interval)
-        self._log.warning(
-            "%s failed (%d in a row), next try in %.2f s: %s: %s",
-            self.name,
-            self.consecutive_failures,
-            delay,
-            type(error).__name__,
-            error,
-            # One traceback per outage; a line a second is enough to follow the rest of it.
-            exc_info=error if self.consecutive_failures == 1 else None,
-        )
+        self._outage.failed(error, self._clock.monotonic(), delay)
         return delay
 
     def _observed(self, error: Exception | None) -> None:

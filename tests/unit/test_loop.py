@@ -14,6 +14,7 @@ import pytest
 
 from mqtasks.clock import ManualClock
 from mqtasks.debug import debug_ctl_task_framework
+from mqtasks.errors import StorageUnavailable
 from mqtasks.loop import ChangeWatcher, Loop, LoopGroup, Wake
 from tests.support.stress import hammer_start_stop
 
@@ -127,22 +128,61 @@ def test_wakes_before_the_start_are_served_by_the_first_step(loops):
 
 def test_failures_are_counted_logged_and_survived(loops, caplog):
     caplog.set_level(logging.INFO, "mqtasks.loop")
-    answers = iter([ValueError("first"), ValueError("second"), None])
+    ended = object()
+    answers = iter([ValueError("first"), ValueError("second"), None, OSError("third")])
 
-    def step() -> None:
-        answer = next(answers, None)
-        if answer is not None:
+    def step() -> float:
+        answer = next(answers, ended)
+        if isinstance(answer, Exception):
             raise answer
+        return NEVER if answer is ended else 0.0
 
     loop, outcomes = counted(loops, step, retry_interval=0.06)
-    assert [str(outcomes.get(timeout=SOON)) for _ in range(3)] == ["first", "second", "None"]
-    assert (loop.failures, loop.consecutive_failures) == (2, 0)
-    first, second, recovered = caplog.records
-    assert "test failed (1 in a row), next try in 0.05 s: ValueError: first" in first.getMessage()
-    assert first.exc_info
-    assert "(2 in a row), next try in 0.06 s" in second.getMessage()
-    assert not second.exc_info
-    assert recovered.getMessage() == "test works again after 2 failures"
+    seen = [str(outcomes.get(timeout=SOON)) for _ in range(5)]
+    assert seen == ["first", "second", "None", "third", "None"]
+    assert (loop.steps, loop.failures, loop.consecutive_failures) == (5, 3, 0)
+    first, recovered, again, recovered_again = caplog.records
+    assert first.levelno == again.levelno == logging.WARNING
+    assert first.getMessage() == (
+        "test failed and is tried again, next in 0.05 s: ValueError: first"
+    )
+    assert first.exc_info, "an error that nobody foresaw shows where it comes from"
+    assert recovered.levelno == logging.INFO
+    assert recovered.getMessage().startswith("test works again after 2 failures in ")
+    assert "OSError: third" in again.getMessage()
+    assert recovered_again.getMessage().startswith("test works again after 1 failure in ")
+
+
+def test_an_outage_of_many_failures_is_a_line_per_half_minute(loops, caplog):
+    caplog.set_level(logging.INFO, "mqtasks.loop")
+    clock = ManualClock()
+    failing = 101
+    left = iter(range(failing))
+
+    def step() -> None:
+        clock.advance(1.0)
+        if next(left, None) is not None:
+            raise StorageUnavailable("refused")
+
+    loop, outcomes = counted(loops, step, clock=clock, retry_interval=0.0001)
+    errors = [outcomes.get(timeout=SOON) for _ in range(failing + 1)]
+    assert [error is None for error in errors] == [False] * failing + [True]
+    assert loop.failures == failing
+    assert [(r.levelname, r.getMessage()) for r in caplog.records] == [
+        (
+            "WARNING",
+            "test failed and is tried again, next in 0.00 s: StorageUnavailable: refused",
+        ),
+        *(
+            (
+                "WARNING",
+                f"test still fails, {n + 1} times in {n} s: StorageUnavailable: refused",
+            )
+            for n in (30, 60, 90)
+        ),
+        ("INFO", "test works again after 101 failures in 101.0 s"),
+    ]
+    assert not any(r.exc_info for r in caplog.records), "the error says all there is to know"
 
 
 def test_wakes_do_not_shorten_the_wait_after_a_failure(loops):
