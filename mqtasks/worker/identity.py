@@ -47,8 +47,9 @@ class Identity:
     def register(self, wait: Callable[[float], bool]) -> int:
         """Register as a new generation and return it; this fences every earlier one.
 
-        While somebody else leases the id: if the options say so, ``wait(seconds)`` is called once,
-        until that lease lapses, unless it returns True (give up). Raises RunnerConflict.
+        While somebody else leases the id: if the options say so, that is logged and
+        ``wait(seconds)`` is called once, until that lease lapses, unless it returns True (give
+        up). Raises RunnerConflict.
         """
         waited = self._options.on_conflict == "raise"
         while True:
@@ -56,9 +57,18 @@ class Identity:
             try:
                 generation = self._register()
             except RunnerConflict as conflict:
-                if waited or wait(conflict.lease_remaining + _MARGIN):
+                if waited:
                     raise
                 waited = True
+                seconds = conflict.lease_remaining + _MARGIN
+                # Its message says who holds it; the usual case is a process killed just before.
+                self._options.log.info(
+                    "%s; this process waits for its lease to lapse, %.1f s at most",
+                    conflict,
+                    seconds,
+                )
+                if wait(seconds):
+                    raise
                 continue
             self._board.trusted_until = trusted_until(sent_at, self._options)
             self._board.state = RunnerState.ACTIVE

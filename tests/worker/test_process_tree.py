@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -277,6 +279,23 @@ def test_the_runner_process_keeps_no_child_after_stop(service):
     runner.stop()
     assert gone(pid)
     assert service.storage.runners()[0].state is RunnerState.STOPPED
+
+
+def test_p2_waiting_for_the_lease_of_an_earlier_holder_is_told(service, caplog):
+    caplog.set_level(logging.INFO, "mqtasks.worker")
+    earlier = RunnerRecord(id="e", holder="earlier", host="elsewhere", pid=4711)
+    service.storage.register_runner(earlier, 1_500, 3)
+    runner = embedded(service, heartbeat="thread")
+    runner.register_executor("hog", hog)
+    with runner:
+        assert runner.generation == 2
+    told = [record for record in caplog.records if "waits for" in record.getMessage()]
+    assert [record.levelno for record in told] == [logging.INFO]
+    text = told[0].getMessage()
+    assert "'e': is alive at elsewhere (process 4711)" in text
+    match = re.search(r"([0-9.]+) s at most", text)
+    assert match is not None
+    assert 0 < float(match[1]) <= 1.6
 
 
 def test_heartbeat_thread_starts_no_process(service):
