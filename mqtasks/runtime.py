@@ -44,16 +44,23 @@ class Runtime:
 
     @classmethod
     def open(
-        cls, settings: Settings, *, check_schema: bool = True, clock: Clock | None = None
+        cls,
+        settings: Settings,
+        *,
+        check_schema: bool = True,
+        create: bool = True,
+        clock: Clock | None = None,
     ) -> Self:
         """Connect as ``settings`` say.
 
-        Embedded storages bring their schema with them; on MySQL it is checked unless
-        ``check_schema`` is False (only `mqtasks migrate` has reason to). Raises ConfigError,
-        SchemaMismatch, StorageUnavailable; a Redis that is down raises nothing.
+        An SQLite file is created, and its schema updated, unless ``create`` is False. The schema
+        is checked unless ``check_schema`` is False (only `mqtasks migrate` has reason to). Raises
+        ConfigError, SchemaMismatch, StorageUnavailable; a Redis that is down raises nothing.
         """
         clock = clock or SystemClock()
-        storage = storage_from_url(settings.url, heartbeat_timeout=settings.heartbeat_timeout)
+        storage = storage_from_url(
+            settings.url, create=create, heartbeat_timeout=settings.heartbeat_timeout
+        )
         try:
             if check_schema:
                 storage.check_schema()

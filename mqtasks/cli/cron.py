@@ -62,7 +62,7 @@ def add(
 
     target = find_target(app, task, arguments, executor, payload)
     metadata = TaskMetadata(cron_id, target.executor, target.context, target.options)
-    with open_service(target.app) as service:
+    with open_service(target.app, create=True) as service:
         added = service.create_cron_task(metadata, expression, timezone)
     print_written(
         [{"id": cron_id, "is_new": added}],

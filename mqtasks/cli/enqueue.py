@@ -75,7 +75,7 @@ def enqueue(
         target.context,
         options,
     )
-    with open_service(target.app) as service:
+    with open_service(target.app, create=True) as service:
         created = service.create_tasks([NewTask(metadata, parent, run_at)])[0]
         row = {
             "task_id": created.task_id,

@@ -45,7 +45,7 @@ def status(*, output: str) -> None:
             for step in steps.status(runtime.storage)
         ]
         print_rows(rows, _COLUMNS, output, "this storage has no schema")
-        steps.demand_current(runtime.storage)
+        runtime.storage.check_schema()
 
 
 @migrate.command("sql")

@@ -25,7 +25,7 @@ def scheduler(*, check: bool) -> int:
     from mqtasks.cli.serve import serve
     from mqtasks.scheduler import Scheduler, SchedulerOptions
 
-    with open_runtime(chatty=True) as runtime:
+    with open_runtime(create=not check, chatty=True) as runtime:
         member = Scheduler(runtime.service, SchedulerOptions.from_settings(runtime.settings))
         if check:
             click.echo("settings, database and schema are fine")

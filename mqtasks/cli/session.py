@@ -48,18 +48,26 @@ def log_as(settings: Settings, *, chatty: bool) -> None:
 
 @contextlib.contextmanager
 def open_runtime(
-    app: MQTasks | None = None, *, check_schema: bool = True, chatty: bool = False
+    app: MQTasks | None = None,
+    *,
+    check_schema: bool = True,
+    create: bool = False,
+    chatty: bool = False,
 ) -> Iterator[Runtime]:
-    """Connect as the command line says; close at the end."""
+    """Connect as the command line says; close at the end.
+
+    An SQLite file is created, or its schema updated, only with ``create``: a mistyped path must
+    not look like an empty database to who only reads.
+    """
     settings = load_settings(app, chatty=chatty)
     from mqtasks.runtime import Runtime
 
-    with Runtime.open(settings, check_schema=check_schema) as runtime:
+    with Runtime.open(settings, check_schema=check_schema, create=create) as runtime:
         yield runtime
 
 
 @contextlib.contextmanager
-def open_service(app: MQTasks | None = None) -> Iterator[TaskService]:
-    """Connect as the command line says and yield the task service."""
-    with open_runtime(app) as runtime:
+def open_service(app: MQTasks | None = None, *, create: bool = False) -> Iterator[TaskService]:
+    """Connect as the command line says and yield the task service; see `open_runtime`."""
+    with open_runtime(app, create=create) as runtime:
         yield runtime.service

@@ -17,13 +17,16 @@ _KNOWN: Final = (
 _MYSQL_OPTIONS: Final = frozenset({"pool_size", "heartbeat_timeout"})
 
 
-def storage_from_url(url: str, clock: Clock | None = None, **options: Any) -> TaskStorage:
+def storage_from_url(
+    url: str, clock: Clock | None = None, *, create: bool = True, **options: Any
+) -> TaskStorage:
     """Return the storage a URL names.
 
     Args:
         url: ``memory://``, ``sqlite:///relative.db``, ``sqlite:////absolute.db``,
             ``mysql://user:password@host:3306/database`` or ``mariadb://…``.
         clock: Gives the times of records; None = the host's clock, on MySQL the server's.
+        create: Whether an SQLite file is created, and its schema updated; no other storage does.
         options: ``pool_size`` and ``heartbeat_timeout`` (seconds), see `MySQLTaskStorage`; the
             other storages have no use for them.
 
@@ -45,7 +48,7 @@ def storage_from_url(url: str, clock: Clock | None = None, **options: Any) -> Ta
     if scheme == "sqlite":
         from mqtasks.storage.sqlite import SQLiteTaskStorage
 
-        return SQLiteTaskStorage(_sqlite_path(url, rest), clock)
+        return SQLiteTaskStorage(_sqlite_path(url, rest), clock, create=create)
     if scheme in {"mysql", "mariadb"}:
         from mqtasks.storage.mysql import MySQLTaskStorage
 

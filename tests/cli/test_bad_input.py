@@ -46,6 +46,44 @@ def test_unreachable_file(mqtasks, tmp_path):
     refused(mqtasks("--url", url, "tasks", "list"), UNREACHABLE, "check that its folder exists")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "tasks list",
+        "tasks show 1",
+        "tasks cancel 1",
+        "tasks retry 1",
+        "runners list --check",
+        "cron list",
+        "cron remove x",
+        "scheduler --check",
+        "worker --check shop:app",
+    ],
+)
+@pytest.mark.parametrize("content", [None, b""])
+def test_a_command_that_only_looks_creates_no_file(
+    mqtasks, database, app_module, tmp_path, command, content
+):
+    file = tmp_path / "tasks.db"
+    if content is not None:
+        file.write_bytes(content)
+    refused(mqtasks(*command.split()), SCHEMA, "run: mqtasks migrate up")
+    assert file.exists() is (content is not None)
+    assert [item.stat().st_size for item in tmp_path.glob("tasks.db*")] in ([], [0])
+
+
+@pytest.mark.parametrize("command", ["enqueue --executor 7", "cron add x @daily --executor 7"])
+def test_a_producer_creates_the_file(mqtasks, database, command):
+    assert mqtasks(*command.split()).code == 0
+    assert mqtasks("tasks", "list").code == 0
+
+
+def test_a_file_that_is_no_database(mqtasks, database, tmp_path):
+    (tmp_path / "tasks.db").write_text("once upon a time " * 1000)
+    for command in (("tasks", "list"), ("migrate", "up"), ("enqueue", "--executor", "7")):
+        refused(mqtasks(*command), USAGE, f"{tmp_path}/tasks.db: the file is no SQLite database")
+
+
 def test_unknown_host(mqtasks):
     url = f"mysql://me:{SECRET}@nowhere.invalid/x"
     refused(mqtasks("--url", url, "scheduler"), UNREACHABLE, "host name cannot be resolved")
@@ -67,6 +105,7 @@ def test_unknown_scheme_or_malformed_url(mqtasks, url):
 
 
 def test_unknown_redis_scheme(mqtasks, database):
+    mqtasks("migrate", "up")
     ran = mqtasks("--redis", f"http://me:{SECRET}@h", "tasks", "list")
     refused(ran, USAGE, "redis://[user:password@]host:6379/0")
 
@@ -129,7 +168,7 @@ def test_a_schema_that_is_too_new(mqtasks, mariadb, mysql_url):
 
 
 def test_a_file_with_a_schema_that_is_too_new(mqtasks, database, tmp_path):
-    assert mqtasks("tasks", "list").code == 0
+    assert mqtasks("migrate", "up").code == 0
     with contextlib.closing(sqlite3.connect(tmp_path / "tasks.db")) as connection, connection:
         connection.execute(
             "INSERT INTO mqtasks_schema_version (version, name, applied_at)"
@@ -295,6 +334,7 @@ def test_the_codes_are_documented():
     ],
 )
 def test_a_mistyped_url_is_refused_without_its_password(mqtasks, database, arguments):
+    mqtasks("migrate", "up")
     ran = mqtasks(*arguments, "tasks", "list")
     refused(ran, USAGE)
     assert "hidden" not in ran.out + ran.err

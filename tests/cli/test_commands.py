@@ -236,9 +236,18 @@ def test_cron_add_list_remove(mqtasks, app_module, service):
 # -- migrate, checks -------------------------------------------------------------------------------
 
 
-def test_migrate_status_and_up_on_a_file_that_migrates_itself(mqtasks):
-    rows = json.loads(mqtasks("migrate", "status", "-o", "json").out)
+def test_migrate_status_sql_and_up_on_a_file(mqtasks):
+    ran = mqtasks("migrate", "status", "-o", "json")
+    rows = json.loads(ran.out)
     assert rows
+    assert not any(row["applied_at"] for row in rows)
+    assert ran.code == 5
+    assert ran.err.endswith("tasks.db does not exist; run: mqtasks migrate up\n")
+    assert "CREATE TABLE" in mqtasks("migrate", "sql").out
+    ran = mqtasks("migrate", "up")
+    assert ran.code == 0
+    assert ran.out.startswith("applied 0001_")
+    rows = json.loads(mqtasks("migrate", "status", "-o", "json").out)
     assert all(row["applied_at"] for row in rows)
     assert mqtasks("migrate", "up") == (0, "", "the schema is up to date\n")
     assert mqtasks("migrate", "sql") == (0, "", "")
@@ -250,5 +259,5 @@ def test_migrate_sql_needs_no_server(mqtasks):
     assert "CREATE TABLE IF NOT EXISTS mqtasks_task" in ran.out
 
 
-def test_scheduler_check(mqtasks):
+def test_scheduler_check(mqtasks, service):
     assert mqtasks("scheduler", "--check")[:2] == (0, "settings, database and schema are fine\n")

@@ -90,6 +90,7 @@ def test_options_that_are_settings_are_settings():
 
 
 def test_a_variable_sets_an_option_and_the_command_line_wins(mqtasks, database, monkeypatch):
+    mqtasks("migrate", "up")
     monkeypatch.setenv("MQTASKS_TASKS_LIST_OUTPUT", "json")
     assert mqtasks("tasks", "list").out == "[]\n"
     assert mqtasks("tasks", "list", "-o", "jsonl").out == ""
@@ -108,6 +109,7 @@ def test_version(mqtasks):
 def test_a_reader_that_leaves_early_is_no_traceback(tmp_path):
     """As in ``mqtasks tasks list | head -1``."""
     command = f"{sys.executable} -m mqtasks --url sqlite:///{tmp_path}/t.db tasks list -o json"
+    subprocess.run([*command.split()[:-4], "migrate", "up"], check=True, capture_output=True)
     script = f"set -o pipefail; {command} | true; echo code ${{PIPESTATUS[0]}}"
     result = subprocess.run(
         ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60

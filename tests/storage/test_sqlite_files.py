@@ -13,8 +13,15 @@ from pathlib import Path
 import pytest
 
 from mqtasks.clock import ManualClock
-from mqtasks.errors import ConfigError, StorageConflict, StorageError, StorageUnavailable
+from mqtasks.errors import (
+    ConfigError,
+    SchemaMismatch,
+    StorageConflict,
+    StorageError,
+    StorageUnavailable,
+)
 from mqtasks.model import NewTask, RunnerRecord, TaskMetadata
+from mqtasks.storage import migrate
 from mqtasks.storage.sql.dialect import Kind
 from mqtasks.storage.sqlite import SQLiteTaskStorage
 from mqtasks.storage.sqlite.errors import classify
@@ -152,8 +159,40 @@ def test_errors_are_judged_by_their_code(code, error, kind):
 
 def test_a_file_that_is_no_database_is_refused(path):
     path.write_bytes(b"once upon a time " * 1000)
-    with pytest.raises(StorageError, match="is no SQLite database"):
+    with pytest.raises(ConfigError, match=f"{path}: the file is no SQLite database"):
         SQLiteTaskStorage(path)
+
+
+def test_a_file_is_only_created_on_demand(path):
+    with contextlib.closing(SQLiteTaskStorage(path, create=False)) as storage:
+        with pytest.raises(SchemaMismatch, match=f"{path} does not exist; run: mqtasks migrate up"):
+            storage.check_schema()
+        for ask in (storage.query, storage.change_count, storage.now_ms):
+            with pytest.raises(SchemaMismatch, match="no such file"):
+                ask()
+        assert not path.exists()
+        assert migrate.status(storage)[0].applied_at is None
+        assert migrate.up(storage)
+        storage.check_schema()
+        assert storage.query() == []
+
+
+def test_a_schema_is_only_updated_on_demand(path):
+    path.touch()
+    with (
+        contextlib.closing(SQLiteTaskStorage(path, create=False)) as storage,
+        pytest.raises(SchemaMismatch, match="mqtasks migrate up"),
+    ):
+        storage.check_schema()
+    assert path.stat().st_size == 0
+
+
+@pytest.mark.parametrize("name", ["a b?c#d%20.db", "ü.db"])
+def test_any_file_name_will_do(tmp_path, name):
+    with contextlib.closing(SQLiteTaskStorage(tmp_path / name)) as storage:
+        assert storage.query() == []
+        assert storage.change_count() == storage.change_count()
+    assert {file.name for file in tmp_path.iterdir()} == {name}
 
 
 def test_a_folder_is_no_file(tmp_path):

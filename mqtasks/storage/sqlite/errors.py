@@ -6,6 +6,7 @@ import sqlite3
 from typing import Final
 
 from mqtasks.errors import (
+    ConfigError,
     MQTasksError,
     SchemaMismatch,
     StorageConflict,
@@ -28,7 +29,7 @@ _UNAVAILABLE: Final = {
 }
 _BROKEN: Final = {
     sqlite3.SQLITE_CORRUPT: "the file is damaged; restore a backup",
-    sqlite3.SQLITE_NOTADB: "the file is no SQLite database; choose another path",
+    sqlite3.SQLITE_NOTADB: "the file is no SQLite database; name another one in the URL",
     sqlite3.SQLITE_TOOBIG: "a value is larger than SQLite takes; store large data elsewhere and"
     " pass a reference",
 }
@@ -54,7 +55,9 @@ def classify(error: BaseException, path: str) -> Failure:
     if code in _UNAVAILABLE:
         return Failure(Kind.REFUSED, StorageUnavailable(f"{where}: {_UNAVAILABLE[code]} ({error})"))
     if code in _BROKEN:
-        return Failure(Kind.FATAL, StorageError(f"{where}: {_BROKEN[code]} ({error})"))
+        # No database at all: it is the setting that is wrong, not the storage.
+        raised = ConfigError if code == sqlite3.SQLITE_NOTADB else StorageError
+        return Failure(Kind.FATAL, raised(f"{where}: {_BROKEN[code]} ({error})"))
     text = str(error)
     if any(sign in text for sign in _OTHER_SCHEMA):
         return Failure(Kind.FATAL, schema_error(where, text))

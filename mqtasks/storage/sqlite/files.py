@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 from mqtasks.errors import ConfigError
-from mqtasks.storage.sqlite.errors import classify
+from mqtasks.storage.sqlite.errors import classify, schema_error
 
 BUSY_TIMEOUT: Final = 5.0
 """Seconds a connection waits for another process's lock before it reports a conflict."""
@@ -20,11 +22,17 @@ _MOUNTS: Final = Path("/proc/mounts")
 def open_file(path: str, *, readonly: bool = False) -> sqlite3.Connection:
     """Open a connection in autocommit mode, for the hands of one thread at a time.
 
-    Raises StorageUnavailable or StorageError saying what is wrong with the file.
+    A ``readonly`` one never creates the file. Raises what `classify` makes of the driver's error:
+    StorageUnavailable, ConfigError or StorageError; SchemaMismatch if there is no file to read.
     """
+    mode = "rw" if readonly else "rwc"  # never "ro": readers too may have to recover the WAL
     try:
         connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT, isolation_level=None, check_same_thread=False
+            f"file://{quote(os.fsencode(path))}?mode={mode}",
+            uri=True,
+            timeout=BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
         )
         try:
             if readonly:
@@ -37,6 +45,8 @@ def open_file(path: str, *, readonly: bool = False) -> sqlite3.Connection:
             connection.close()
             raise
     except sqlite3.Error as error:
+        if readonly and is_absent(path):
+            raise schema_error(f"SQLite file {path}", "no such file") from error
         raise classify(error, path).error from error
     return connection
 
@@ -57,6 +67,14 @@ def checked_path(path: str | Path) -> str:
             " do not work; use a local disk, or MySQL"
         )
     return str(absolute)
+
+
+def is_absent(path: str) -> bool:
+    """Return whether there is no such file in a folder that exists."""
+    try:
+        return Path(path).parent.is_dir() and not Path(path).exists()
+    except OSError:
+        return False  # a folder that may not be searched
 
 
 def _filesystem(path: Path) -> str:

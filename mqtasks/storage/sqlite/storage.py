@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from mqtasks.clock import Clock, SystemClock
-from mqtasks.errors import StorageUnavailable
+from mqtasks.errors import SchemaMismatch, StorageUnavailable
 from mqtasks.storage import migrate
 from mqtasks.storage.contract import Capabilities
 from mqtasks.storage.sql.database import Database
@@ -18,27 +18,31 @@ from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.storage import SQLTaskStorage
 from mqtasks.storage.sqlite.dialect import SQLiteDialect
 from mqtasks.storage.sqlite.errors import classify
-from mqtasks.storage.sqlite.files import checked_path, open_file
+from mqtasks.storage.sqlite.files import checked_path, is_absent, open_file
 
 
 class SQLiteTaskStorage(SQLTaskStorage):
     """Tasks in one SQLite file, for any number of processes on one host.
 
-    The file is created, and brought to this release's schema, when the storage is made. Commits
-    are durable (WAL, ``synchronous=FULL``). Safe to use from many threads. Do not use a storage
-    that was made before a fork; make one in the child.
+    The file is created, and brought to this release's schema, when the storage is made, unless
+    ``create`` is False. Commits are durable (WAL, ``synchronous=FULL``). Safe to use from many
+    threads. Do not use a storage that was made before a fork; make one in the child.
 
     Args:
         path: The file; its folder must exist, on a local disk.
         clock: Gives the times of all records; None = the host's clock.
+        create: Whether to create the file and to update its schema. Without, a file that does not
+            exist counts as one without a schema (SchemaMismatch at first use).
 
     Raises:
-        ConfigError: the path cannot hold a shared database.
+        ConfigError: the path cannot hold a shared database, or the file is something else.
         StorageUnavailable: the file cannot be opened or written.
         SchemaMismatch: a later release of mqtasks has changed its schema.
     """
 
-    def __init__(self, path: str | Path, clock: Clock | None = None) -> None:
+    def __init__(
+        self, path: str | Path, clock: Clock | None = None, *, create: bool = True
+    ) -> None:
         self.path = checked_path(path)
         self._clock = clock or SystemClock()
         self._dialect = SQLiteDialect(self.path, self._clock)
@@ -55,7 +59,8 @@ class SQLiteTaskStorage(SQLTaskStorage):
         self._watcher: sqlite3.Connection | None = None
         self._watching = threading.Lock()
         self._is_closed = False
-        migrate.up(self)
+        if create:
+            migrate.up(self)
 
     def __repr__(self) -> str:
         return f"SQLiteTaskStorage({self.path!r})"
@@ -74,6 +79,12 @@ class SQLiteTaskStorage(SQLTaskStorage):
             if self._watcher is not None:
                 self._watcher.close()
                 self._watcher = None
+
+    def check_schema(self) -> None:
+        """Raise SchemaMismatch, with the command to run, unless the schema is the known one."""
+        if is_absent(self.path):
+            raise SchemaMismatch(f"SQLite file {self.path} does not exist; run: mqtasks migrate up")
+        super().check_schema()
 
     def server_identity(self) -> str:
         """Return text that changes when the file is another one, or was locked for long.
