@@ -3,14 +3,19 @@
 =====  ===========================================================================
 none   an empty payload: no arguments, or the result None
 ``j``  JSON: ``[[positional...], {named...}]`` for a call, the value for a result
+``m``  MessagePack, of the same shape
 ``r``  one bytes object as it is: the only argument, or the result
 ``p``  pickle; written and read only where ``allow_pickle`` is set
+``x``  a transform (encryption, say): the length of its name, its name, its bytes
 =====  ===========================================================================
+
+The byte is the version of the envelope too: another shape would get another letter. A reader takes
+every format it knows, whichever its own task writes, so a task may change its format while tasks
+of the old one are waiting.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -19,12 +24,12 @@ from mqtasks.errors import PayloadError, PayloadTooLarge
 from mqtasks.payload.convert import (
     DECODE_ERRORS,
     ENCODE_ERRORS,
-    decoder,
-    encode,
     find_not_finite,
     find_unencodable,
 )
-from mqtasks.payload.signature import Call, CallSignature, Decode, decode_untyped
+from mqtasks.payload.formats import FORMATS, Decode, Format, FormatName, format_named
+from mqtasks.payload.signature import Call, CallSignature, decode_untyped
+from mqtasks.payload.transform import PLAIN, Envelope
 
 DEFAULT_MAX_BYTES: Final = 1024 * 1024
 _NOTHING: Final = b""
@@ -35,14 +40,26 @@ class PayloadCodec:
     """Turns arguments and results into bytes and back. Immutable; safe in many threads.
 
     Args:
-        max_bytes: Largest payload it writes, format byte included; 1 MiB by default.
-        allow_pickle: Pickle what JSON cannot express, and read such payloads. Whoever can write to
-            the database can then run code in every worker.
+        max_bytes: Largest payload it writes, format byte and transform included; 1 MiB by default.
+        allow_pickle: Pickle what the format cannot express, and read such payloads. Whoever can
+            write to the database can then run code in every worker.
+        format: What it writes: ``"json"`` or ``"msgpack"``. It reads both.
+        envelope: Transforms around all that it writes and reads, such as encryption. Empty
+            payloads (no arguments, the result None) stay empty.
     """
 
-    def __init__(self, max_bytes: int = DEFAULT_MAX_BYTES, *, allow_pickle: bool = False) -> None:
+    def __init__(
+        self,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+        *,
+        allow_pickle: bool = False,
+        format: FormatName = "json",  # noqa: A002 - the word users know
+        envelope: Envelope = PLAIN,
+    ) -> None:
         self.max_bytes = max_bytes
         self.allow_pickle = allow_pickle
+        self._format = format_named(format)
+        self._envelope = envelope
 
     def encode_call(
         self,
@@ -55,6 +72,16 @@ class PayloadCodec:
         With a ``signature`` the arguments must fit it, by name and, once stored, by annotation.
         Raises PayloadError naming the argument, PayloadTooLarge over ``max_bytes``.
         """
+        data = self.encode_arguments(args, kwargs, signature)
+        return self._sealed("the payload of the call", data)
+
+    def encode_arguments(
+        self,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        signature: CallSignature | None = None,
+    ) -> bytes:
+        """As `encode_call`, before any transform and of any size: equal calls, equal bytes."""
         if signature is not None:
             signature.check(args, kwargs)
         if not args and not kwargs:
@@ -65,13 +92,14 @@ class PayloadCodec:
             and type(args[0]) is bytes
             and (signature is None or signature.takes_raw_bytes(0))
         ):
-            return self._sized("the payload of the call", b"r" + args[0])
-        if signature is not None:
+            return b"r" + args[0]
+        form = self._format
+        if signature is not None and not form.keeps_bytes:
             signature.check_bytes(args, kwargs)
         data = self._to_bytes([args, kwargs], lambda: _named(args, kwargs, signature))
-        if signature is not None and signature.converts and data.startswith(b"j"):
-            signature.decode(memoryview(data)[1:])  # better refused here than in a worker
-        return self._sized("the payload of the call", data)
+        if signature is not None and signature.converts and data.startswith(form.mark):
+            signature.decode(memoryview(data)[1:], form)  # better refused here than in a worker
+        return data
 
     def decode_call(self, data: bytes, signature: CallSignature | None = None) -> Call:
         """Return positional and named arguments; with a ``signature``, as its annotations say.
@@ -80,10 +108,13 @@ class PayloadCodec:
         """
         if not data:
             return (), {}
+        data = self._envelope.open(data)
         body = memoryview(data)[1:]
-        match data[:1]:
-            case b"j":
-                return decode_untyped(body) if signature is None else signature.decode(body)
+        mark = data[:1]
+        form = FORMATS.get(mark)
+        if form is not None:
+            return decode_untyped(body, form) if signature is None else signature.decode(body, form)
+        match mark:
             case b"r":
                 return (bytes(body),), {}
             case b"p":
@@ -94,31 +125,34 @@ class PayloadCodec:
     def encode_result(self, value: Any) -> bytes:
         """Return the payload of a result; empty for None.
 
-        Raises PayloadError naming the part that has no JSON form, PayloadTooLarge over
+        Raises PayloadError naming the part that the format cannot express, PayloadTooLarge over
         ``max_bytes``.
         """
         if value is None:
             return _NOTHING
         if type(value) is bytes:
-            return self._sized("the result", b"r" + value)
-        return self._sized("the result", self._to_bytes(value, lambda: [("result", value)]))
+            return self._sealed("the result", b"r" + value)
+        return self._sealed("the result", self._to_bytes(value, lambda: [("result", value)]))
 
     def decode_result(self, data: bytes, type: Any = Any) -> Any:  # noqa: A002 - msgspec's name
-        """Return the value of a result as ``type``, an annotation; Any leaves the JSON as it is.
+        """Return the value of a result as ``type``, an annotation; Any leaves plain values.
 
         Raises PayloadError if the value does not fit, or `encode_result` did not write it.
         """
         if not data:
             return None
+        data = self._envelope.open(data)
         body = memoryview(data)[1:]
-        match data[:1]:
-            case b"j":
-                try:
-                    return _result_decoder(type)(body)
-                except DECODE_ERRORS as error:
-                    raise PayloadError(
-                        f"the result is not of type {inspect.formatannotation(type)}: {error}"
-                    ) from error
+        mark = data[:1]
+        form = FORMATS.get(mark)
+        if form is not None:
+            try:
+                return _result_decoder(form, type)(body)
+            except DECODE_ERRORS as error:
+                raise PayloadError(
+                    f"the result is not of type {inspect.formatannotation(type)}: {error}"
+                ) from error
+        match mark:
             case b"r":
                 return bytes(body)
             case b"p":
@@ -126,29 +160,32 @@ class PayloadCodec:
         raise _unknown_format(data)
 
     def _to_bytes(self, value: Any, named: Callable[[], Sequence[tuple[str, Any]]]) -> bytes:
-        """Return ``value`` as JSON, else pickled if that is allowed."""
+        """Return ``value`` in the format, else pickled if that is allowed."""
+        form = self._format
         try:
-            data = b"j" + encode(value)
+            data = form.mark + form.encode(value)
         except ENCODE_ERRORS as error:
             if self.allow_pickle:
                 return self._pickle(value)
             for path, part in named():
-                if found := find_unencodable(part, path):
-                    raise _no_json_form(*found) from error
-            raise PayloadError(f"the payload cannot be stored as JSON: {error}") from error
+                if found := find_unencodable(form.encode, part, path):
+                    raise _no_form(form, *found) from error
+            raise PayloadError(f"the payload cannot be stored as {form.title}: {error}") from error
         # msgspec writes nan and infinity as null. A search is worth while only where one is seen.
-        if b"null" in data:
+        if not form.keeps_bytes and b"null" in data:
             for path, part in named():
                 if lost := find_not_finite(part, path):
                     if self.allow_pickle:
                         return self._pickle(value)
                     raise PayloadError(
                         f"{lost[0]} is {lost[1]}, which JSON cannot express: pass None or text,"
-                        " or set allow_pickle=True"
+                        ' or set format="msgpack" or allow_pickle=True'
                     )
         return data
 
-    def _sized(self, what: str, data: bytes) -> bytes:
+    def _sealed(self, what: str, data: bytes) -> bytes:
+        if data and self._envelope:
+            data = self._envelope.seal(data)
         if len(data) > self.max_bytes:
             raise PayloadTooLarge(what, len(data), self.max_bytes)
         return data
@@ -159,7 +196,9 @@ class PayloadCodec:
         try:
             return b"p" + pickle.dumps(value, protocol=pickle.HIGHEST_PROTOCOL)
         except Exception as error:
-            raise PayloadError(f"neither JSON nor pickle can express it: {error}") from error
+            raise PayloadError(
+                f"neither {self._format.title} nor pickle can express it: {error}"
+            ) from error
 
     def _unpickle(self, body: memoryview) -> Any:
         import pickle
@@ -186,11 +225,11 @@ def _named(
     ]
 
 
-def _no_json_form(path: str, value: Any, reason: str) -> PayloadError:
+def _no_form(form: Format, path: str, value: Any, reason: str) -> PayloadError:
     return PayloadError(
-        f"{path}, of type {type(value).__qualname__}, cannot be stored as JSON ({reason}): pass a"
-        " str, int, float, bool, None, list, dict, datetime, UUID, Decimal, enum or dataclass, or"
-        " set allow_pickle=True"
+        f"{path}, of type {type(value).__qualname__}, cannot be stored as {form.title} ({reason}):"
+        " pass a str, int, float, bool, None, list, dict, datetime, UUID, Decimal, enum or"
+        " dataclass, or set allow_pickle=True"
     )
 
 
@@ -201,17 +240,9 @@ def _unknown_format(data: bytes) -> PayloadError:
     )
 
 
-def _result_decoder(wanted: Any) -> Decode:
+def _result_decoder(form: Format, wanted: Any) -> Decode:
     try:
-        return _cached_decoder(wanted)
-    except TypeError:  # not hashable: Annotated with a dict, say
-        return _cached_decoder.__wrapped__(wanted)
-
-
-@functools.lru_cache(maxsize=256)
-def _cached_decoder(wanted: Any) -> Decode:
-    try:
-        return decoder(wanted).decode
+        return form.cached_decoder(wanted)
     except TypeError as error:
         raise PayloadError(
             f"no result can be converted to {inspect.formatannotation(wanted)}: {error}"

@@ -1,15 +1,15 @@
-"""JSON through msgspec, for what msgspec knows and a little more, with errors that say where.
+"""Values through msgspec, for what msgspec knows and a little more, with errors that say where.
 
 Known beyond JSON's own types: datetime and its family, UUID, Decimal, enums, bytes (base64), sets
 and tuples (lists), dataclasses, msgspec Structs, paths, and pydantic models. They come back as
-themselves where the annotation says so, else as the JSON that was stored.
+themselves where the annotation says so, else as the plain values that were stored.
 """
 
 from __future__ import annotations
 
 import math
 import typing
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -18,8 +18,8 @@ import msgspec
 _DEEPEST: Final = 64
 
 
-def to_json_hook(value: Any) -> Any:
-    """Return the JSON form of an object that msgspec does not know; raise TypeError if none."""
+def to_value_hook(value: Any) -> Any:
+    """Return the plain form of an object that msgspec does not know; raise TypeError if none."""
     if isinstance(value, PurePath):
         return str(value)
     dump = getattr(value, "model_dump", None)  # pydantic's name; pydantic itself is not needed
@@ -28,7 +28,7 @@ def to_json_hook(value: Any) -> Any:
     raise TypeError(f"{type(value).__qualname__} has no JSON form")
 
 
-def from_json_hook(wanted: Any, value: Any) -> Any:
+def from_value_hook(wanted: Any, value: Any) -> Any:
     """Return ``value`` as ``wanted``, a type that msgspec does not know; raise TypeError if not."""
     if isinstance(wanted, type) and issubclass(wanted, PurePath):
         if isinstance(value, str):
@@ -47,21 +47,16 @@ def from_json_hook(wanted: Any, value: Any) -> Any:
     raise TypeError(f"a {name} cannot be made from JSON; annotate it with a dataclass, or Any")
 
 
-encode: Final = msgspec.json.Encoder(enc_hook=to_json_hook).encode
-
 ENCODE_ERRORS: Final = (TypeError, ValueError, OverflowError, RecursionError)
-"""What `encode` may raise; UnicodeEncodeError and what a hook raises are among them."""
+"""What encoding may raise; UnicodeEncodeError and what a hook raises are among them."""
 DECODE_ERRORS: Final = (msgspec.DecodeError, TypeError, ValueError, RecursionError)
 """What a decoder may raise; ValidationError is among them."""
 
 
-def decoder(wanted: Any) -> msgspec.json.Decoder[Any]:
-    """Return a decoder to ``wanted``. Raises TypeError for a type that msgspec cannot build."""
-    return msgspec.json.Decoder(wanted, dec_hook=from_json_hook)
-
-
-def find_unencodable(value: Any, path: str, depth: int = 0) -> tuple[str, Any, str] | None:
-    """Return path, value and reason of the innermost part of ``value`` that has no JSON form."""
+def find_unencodable(
+    encode: Callable[[Any], bytes], value: Any, path: str, depth: int = 0
+) -> tuple[str, Any, str] | None:
+    """Return path, value and reason of the innermost part that ``encode`` does not take."""
     try:
         encode(value)
     except ENCODE_ERRORS as error:
@@ -71,7 +66,7 @@ def find_unencodable(value: Any, path: str, depth: int = 0) -> tuple[str, Any, s
     if depth == _DEEPEST:
         return path, value, "is nested too deeply, or contains itself"
     for name, part in _parts(value):
-        found = find_unencodable(part, f"{path}{name}", depth + 1)
+        found = find_unencodable(encode, part, f"{path}{name}", depth + 1)
         if found:
             return found
     return path, value, reason
@@ -79,7 +74,7 @@ def find_unencodable(value: Any, path: str, depth: int = 0) -> tuple[str, Any, s
 
 def find_not_finite(value: Any, path: str) -> tuple[str, float] | None:
     """Return path and value of a nan or infinity in ``value``, which JSON would turn into null."""
-    return _find_not_finite(msgspec.to_builtins(value, enc_hook=to_json_hook), path)
+    return _find_not_finite(msgspec.to_builtins(value, enc_hook=to_value_hook), path)
 
 
 def _find_not_finite(value: Any, path: str) -> tuple[str, float] | None:

@@ -14,16 +14,13 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from mqtasks.errors import PayloadError
-from mqtasks.payload.convert import DECODE_ERRORS, decoder
+from mqtasks.payload.convert import DECODE_ERRORS
+from mqtasks.payload.formats import FORMATS, JSON, Decode, Format
 
 _log = logging.getLogger("mqtasks.payload")
 
-Decode: TypeAlias = Callable[[bytes | memoryview | msgspec.Raw], Any]
 Call: TypeAlias = tuple[tuple[Any, ...], dict[str, Any]]
 
-_ANY: Final[Decode] = msgspec.json.Decoder().decode
-_CALL: Final = msgspec.json.Decoder(tuple[list[Any], dict[str, Any]]).decode
-_RAW_CALL: Final = msgspec.json.Decoder(tuple[list[msgspec.Raw], dict[str, msgspec.Raw]]).decode
 _POSITIONAL: Final = (
     inspect.Parameter.POSITIONAL_ONLY,
     inspect.Parameter.POSITIONAL_OR_KEYWORD,
@@ -43,7 +40,7 @@ class CallSignature:
     """Parameters and annotations of one function, prepared once. Immutable; safe in many threads.
 
     Make it with `for_function`. A parameter whose annotation cannot be resolved at run time (a name
-    imported under TYPE_CHECKING, say) counts as not annotated: its argument arrives as plain JSON.
+    imported under TYPE_CHECKING, say) counts as not annotated: its argument stays a plain value.
     """
 
     def __init__(self, name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
@@ -56,7 +53,7 @@ class CallSignature:
         required: list[tuple[str, int]] = []
         self._var_positional: str | None = None
         self._var_keyword: str | None = None
-        self._decoders: dict[str, Decode] = {}
+        self._decoders: dict[Format, dict[str, Decode]] = {form: {} for form in FORMATS.values()}
         self._bytes: set[str] = set()
         for parameter in signature.parameters.values():
             at = len(positional)
@@ -77,7 +74,7 @@ class CallSignature:
             if hint is not Any:
                 if parameter.default is None:
                     hint = hint | None  # `x: int = None` means that
-                self._decoders[parameter.name] = self._decoder_for(parameter.name, hint)
+                self._prepare(parameter.name, hint)
             if hint is bytes or bytes in typing.get_args(hint):
                 self._bytes.add(parameter.name)
         self._positional = tuple(positional)
@@ -87,7 +84,7 @@ class CallSignature:
     @property
     def converts(self) -> bool:
         """Whether any parameter is annotated, so that decoding checks and converts."""
-        return bool(self._decoders)
+        return bool(self._decoders[JSON])
 
     @classmethod
     def for_function(cls, function: Callable[..., Any]) -> CallSignature:
@@ -130,7 +127,7 @@ class CallSignature:
     def takes_raw_bytes(self, position: int) -> bool:
         """Return whether bytes at ``position`` may arrive as bytes: annotated so, or not at all."""
         name = self.parameter(position)
-        return name in self._bytes or name not in self._decoders
+        return name in self._bytes or name not in self._decoders[JSON]
 
     def check_bytes(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         """Raise PayloadError for a bytes argument that would arrive as base64 text."""
@@ -144,27 +141,28 @@ class CallSignature:
                     " or pass text"
                 )
 
-    def decode(self, data: bytes | memoryview) -> Call:
-        """Return args and kwargs from their JSON, ``[[...], {...}]``, as the annotations say.
+    def decode(self, data: bytes | memoryview, form: Format = JSON) -> Call:
+        """Return args and kwargs from ``[[...], {...}]`` in a format, as the annotations say.
 
         Raises PayloadError naming the parameter that does not fit.
         """
-        if not self._decoders:
-            return decode_untyped(data)
+        decoders = self._decoders[form]
+        if not decoders:
+            return decode_untyped(data, form)
         try:
-            args, kwargs = _RAW_CALL(data)
+            args, kwargs = form.decode_raw_call(data)
         except DECODE_ERRORS as error:
-            raise _not_a_call(error) from error
-        decoders = self._decoders
+            raise _not_a_call(form, error) from error
+        plain = form.decode
         name = ""
         try:
             values = []
             for position, raw in enumerate(args):
                 name = self.parameter(position)
-                values.append(decoders.get(name, _ANY)(raw))
+                values.append(decoders.get(name, plain)(raw))
             by_name = {}
             for name, raw in kwargs.items():
-                by_name[name] = decoders.get(self._parameter_of_keyword(name), _ANY)(raw)
+                by_name[name] = decoders.get(self._parameter_of_keyword(name), plain)(raw)
         except DECODE_ERRORS as error:
             raise PayloadError(f"{self.name}(): argument {name!r} does not fit: {error}") from error
         return tuple(values), by_name
@@ -174,9 +172,10 @@ class CallSignature:
             return self._var_keyword
         return name
 
-    def _decoder_for(self, parameter: str, hint: Any) -> Decode:
+    def _prepare(self, parameter: str, hint: Any) -> None:
         try:
-            return _decoder(hint)
+            for form, decoders in self._decoders.items():
+                decoders[parameter] = _decoder(form, hint)
         except TypeError as error:
             raise PayloadError(
                 f"{self.name}(): parameter {parameter!r} is annotated"
@@ -190,27 +189,27 @@ class CallSignature:
         return f"{self.name}() has no argument {name!r}; {hint}"
 
 
-def decode_untyped(data: bytes | memoryview) -> Call:
-    """Return args and kwargs from their JSON as they were stored. Raises PayloadError."""
+def decode_untyped(data: bytes | memoryview, form: Format = JSON) -> Call:
+    """Return args and kwargs as they were stored, in a format. Raises PayloadError."""
     try:
-        args, kwargs = _CALL(data)
+        args, kwargs = form.decode_call(data)
     except DECODE_ERRORS as error:
-        raise _not_a_call(error) from error
+        raise _not_a_call(form, error) from error
     return tuple(args), kwargs
 
 
-def _not_a_call(error: Exception) -> PayloadError:
-    return PayloadError(f"the stored arguments are not JSON as mqtasks writes it: {error}")
+def _not_a_call(form: Format, error: Exception) -> PayloadError:
+    return PayloadError(f"the stored arguments are not {form.title} as mqtasks writes it: {error}")
 
 
-def _decoder(hint: Any) -> Decode:
+def _decoder(form: Format, hint: Any) -> Decode:
     """Return a decoder for an annotation; for unions beyond msgspec, one that tries each member."""
     try:
-        return decoder(hint).decode
+        return form.decoder(hint)
     except TypeError:
         if typing.get_origin(hint) not in {typing.Union, types.UnionType}:
             raise
-    members = [decoder(member).decode for member in typing.get_args(hint)]
+    members = [form.decoder(member) for member in typing.get_args(hint)]
 
     def first_that_fits(raw: bytes | memoryview | msgspec.Raw) -> Any:
         reasons = []
@@ -241,7 +240,7 @@ def _resolve_singly(name: str, target: Any) -> Iterator[tuple[str, Any]]:
             yield from typing.get_type_hints(one, names).items()
         except Exception as error:  # noqa: BLE001 - see above
             _log.info(
-                "%s(): annotation %r of %r cannot be resolved (%s), so its value stays plain JSON;"
+                "%s(): annotation %r of %r cannot be resolved (%s), so its value stays plain;"
                 " import the name outside TYPE_CHECKING to have it converted",
                 name,
                 annotation,
