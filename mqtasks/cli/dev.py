@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from mqtasks.cli.options import global_options, setting
+from mqtasks.cli.origins import log_places
 from mqtasks.cli.session import open_runtime
 
 
@@ -30,6 +31,7 @@ def dev(*, app: str) -> int:
     with open_runtime(loaded, check_schema=False, chatty=True) as runtime:
         migrate.up(runtime.storage)
         settings, service = runtime.settings, runtime.service
+        log_places(settings)
         scheduler = Scheduler(service, SchedulerOptions.from_settings(settings))
         runner = TaskRunner(
             default_runner_id(), service, RunnerOptions.from_settings(settings), loaded.registry

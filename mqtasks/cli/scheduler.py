@@ -6,6 +6,7 @@ import click
 
 from mqtasks.cli.exits import ExitCode
 from mqtasks.cli.options import global_options, option, setting
+from mqtasks.cli.origins import log_places, places
 from mqtasks.cli.session import open_runtime
 
 
@@ -26,8 +27,10 @@ def scheduler(*, check: bool) -> int:
     from mqtasks.scheduler import Scheduler, SchedulerOptions
 
     with open_runtime(create=not check, chatty=True) as runtime:
-        member = Scheduler(runtime.service, SchedulerOptions.from_settings(runtime.settings))
+        settings = runtime.settings
+        member = Scheduler(runtime.service, SchedulerOptions.from_settings(settings))
         if check:
-            click.echo("settings, database and schema are fine")
+            click.echo("\n".join(("settings, database and schema are fine", *places(settings))))
             return ExitCode.OK
+        log_places(settings)
         return serve("scheduler", member.start, member.stop, lambda: member.stop(timeout=0.0))

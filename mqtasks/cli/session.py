@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from mqtasks.cli.options import given_settings
+from mqtasks.cli.origins import warn_of_unused_variables
 
 if TYPE_CHECKING:
     from mqtasks.app import MQTasks
@@ -33,6 +34,8 @@ def load_settings(app: MQTasks | None = None, *, chatty: bool = False) -> Settin
         settings = app.settings.replace(**given) if given else app.settings
         app.configure(settings)
     log_as(settings, chatty=chatty)
+    if app is not None:
+        warn_of_unused_variables(settings)
     return settings
 
 

@@ -9,6 +9,7 @@ import click
 
 from mqtasks.cli.exits import ExitCode
 from mqtasks.cli.options import given_settings, global_options, option, setting
+from mqtasks.cli.origins import log_places, places, warn_of_unused_variables
 from mqtasks.cli.session import load_settings, log_as, open_runtime
 
 if TYPE_CHECKING:
@@ -46,6 +47,8 @@ def worker(
 
     def opened(runtime: Runtime) -> Sequence[Companion]:
         log_as(runtime.settings, chatty=True)  # now with what the app says of itself
+        warn_of_unused_variables(runtime.settings)
+        log_places(runtime.settings)
         if not with_scheduler:
             return []
         from mqtasks.scheduler import Scheduler, SchedulerOptions
@@ -77,4 +80,6 @@ def _check(app: str, processes: int, runner_id: str | None) -> None:
     codes = [str(executor_value(code)) for code in loaded.registry.codes()]
     with open_runtime(loaded) as runtime:
         RunnerOptions.from_settings(runtime.settings)
-    click.echo(f"settings, app, database and schema are fine; executors: {', '.join(codes)}")
+        where = places(runtime.settings)
+    click.echo("\n".join(("settings, app, database and schema are fine", *where)))
+    click.echo(f"executors: {', '.join(codes)}")
