@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="Wait that long for the end, and print the result; fails if the task does.",
+    help="Wait that long for the end, and print the result; fails if the task does, or goes on.",
 )
 @output_option
 @global_options(hidden=True)
@@ -85,16 +85,33 @@ def enqueue(
         }
         if target.definition is None:
             _warn_unless_known(service, metadata)
-        if wait is not None:
-            row["result"] = _result(service, created.task_id, metadata.id, target, wait)
-    print_written([row], output, _sentence)
+        _print(service, row, target, wait, output)
     return ExitCode.OK
+
+
+def _print(
+    service: TaskService, row: dict[str, Any], target: Target, wait: float | None, output: str
+) -> None:
+    """Print what was created and, after the wait, its result.
+
+    However the wait ends, what was created is printed: people see it at once; JSON is one document,
+    which holds the result if there is one.
+    """
+    if output == "table":
+        print_written([row], output, _sentence)
+    try:
+        if wait is not None:
+            row["result"] = _result(service, row["task_id"], row["id"], target, wait)
+    finally:
+        if output != "table":
+            print_written([row], output, _sentence)
+    if output == "table" and wait is not None:
+        click.echo(repr(row["result"]))
 
 
 def _sentence(row: Any) -> str:
     made = "created" if row["is_new"] else "had been created before"
-    line = f"task {row['task_id']} ({row['id']}) {made}"
-    return f"{line}\n{row['result']!r}" if "result" in row else line
+    return f"task {row['task_id']} ({row['id']}) {made}"
 
 
 def _warn_unless_known(service: TaskService, metadata: Any) -> None:
