@@ -42,7 +42,7 @@ def load_app(name: str) -> MQTasks:
                 f" {_FORM}"
             ) from error
         raise AppImportError(f"app={name!r}: {_where(error)}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script that calls sys.exit() ends only itself
         raise AppImportError(f"app={name!r}: {_where(error)}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
@@ -67,7 +67,7 @@ def load_worker_app(name: str) -> MQTasks:
     return app
 
 
-def _where(error: Exception) -> str:
+def _where(error: Exception | SystemExit) -> str:
     """Return the error and the line of the user's code that it comes from."""
     frames = traceback.extract_tb(error.__traceback__)
     place = next(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -100,12 +100,12 @@ def show(*, task: str, by_id: bool, output: str) -> None:
 def cancel(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
     """Cancel tasks: waiting ones end at once, running ones are asked to stop.
 
-    Exits with 1 if one of them had ended already.
+    Exits with 1 if one of them had ended already, or is not stored.
     """
     with open_service() as service:
         numbers = _numbers(service, tasks, by_id=by_id)
         report = service.cancel(*numbers)
-    outcome = dict.fromkeys(report.ignored, "ended before")
+        outcome = _unchanged(service, report.ignored, "ended before")
     outcome |= dict.fromkeys(report.canceled, "canceled")
     outcome |= {number: f"asked of {runner}" for number, runner in report.requested}
     _report(numbers, outcome, output)
@@ -120,15 +120,26 @@ def cancel(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
 def retry(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
     """Run failed and canceled tasks again, with their history.
 
-    Exits with 1 if one of them has neither failed nor been canceled.
+    Exits with 1 if one of them has neither failed nor been canceled, or is not stored.
     """
     with open_service() as service:
         numbers = _numbers(service, tasks, by_id=by_id)
         requeued = service.requeue(*numbers)
-    outcome = dict.fromkeys(numbers, "neither failed nor canceled")
+        others = set(numbers).difference(requeued)
+        outcome = _unchanged(service, others, "neither failed nor canceled")
     outcome |= dict.fromkeys(requeued, "runs again")
     _report(numbers, outcome, output)
-    return ExitCode.OK if len(requeued) == len(set(numbers)) else ExitCode.FAILURE
+    return ExitCode.FAILURE if others else ExitCode.OK
+
+
+def _unchanged(service: TaskService, numbers: Collection[int], why: str) -> dict[int, str]:
+    """Return the outcome of tasks to which nothing was done: ``why``, if they are stored at all."""
+    from mqtasks.conditions import where
+
+    found = service.query_task(where.task_id.in_(list(numbers))) if numbers else []
+    return dict.fromkeys(numbers, "not stored (never created, or pruned)") | dict.fromkeys(
+        (task.id for task in found), why
+    )
 
 
 def _report(numbers: Sequence[int], outcome: dict[int, str], output: str) -> None:

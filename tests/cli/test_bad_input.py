@@ -252,6 +252,7 @@ def test_an_invalid_cron_expression(mqtasks, database, arguments, says):
         ("broken:app", "broken.py:2: ZeroDivisionError: division by zero"),
         ("needs:app", "needs.py:1: ModuleNotFoundError: No module named 'missing_dependency'"),
         ("syntax:app", "syntax.py:1: SyntaxError"),
+        ("script:app", "script.py:2: SystemExit: 0"),
     ],
 )
 @pytest.mark.parametrize("command", ["enqueue", "dev", "worker --check"])
@@ -261,6 +262,7 @@ def test_an_app_that_cannot_be_imported(
     (tmp_path / "broken.py").write_text("x = 0\n1 / x\n")
     (tmp_path / "needs.py").write_text("import missing_dependency\n")
     (tmp_path / "syntax.py").write_text("def broken(:\n")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
     arguments = [name, "resize"] if command == "enqueue" else [name]
     refused(mqtasks(*command.split(), *arguments), USAGE, says)
 
@@ -270,11 +272,13 @@ def test_an_app_that_cannot_be_imported(
     [
         ("nowhere:app", "there is no module 'nowhere'"),
         ("broken:app", "broken.py:2: ZeroDivisionError: division by zero"),
+        ("script:app", "script.py:2: SystemExit: 0"),
         ("empty:app", "app='empty:app' has no task: decorate a function with @app.task"),
     ],
 )
 def test_a_worker_whose_processes_cannot_start(database, tmp_path, name, says):
     (tmp_path / "broken.py").write_text("x = 0\n1 / x\n")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit(0)\n")
     (tmp_path / "empty.py").write_text("from mqtasks import MQTasks\napp = MQTasks()\n")
     result = subprocess.run(
         [sys.executable, "-m", "mqtasks", "worker", name],
@@ -298,6 +302,11 @@ def test_a_traceback_only_on_demand_and_without_secrets(mqtasks):
 def test_a_bug_is_one_line_too(mqtasks, monkeypatch):
     monkeypatch.setattr("mqtasks.cli.session.load_settings", lambda *_, **__: 1 / 0)
     refused(mqtasks("tasks", "list"), ExitCode.FAILURE, "unexpected ZeroDivisionError: division")
+
+
+def test_an_interrupted_import_is_an_interrupt(mqtasks, database, tmp_path):
+    (tmp_path / "slow.py").write_text("raise KeyboardInterrupt\n")
+    assert mqtasks("worker", "--check", "slow:app") == (130, "", "mqtasks: interrupted\n")
 
 
 def test_an_interrupt_is_reported_as_shells_do(mqtasks, monkeypatch):

@@ -83,6 +83,7 @@ def test_enqueue_waits_for_the_end(mqtasks, app_module, service):
     fail(service, 1, "no luck today")
     ran = mqtasks("enqueue", app_module, "fails", "--id", "job-2", "--wait", "5")
     assert (ran.code, ran.err) == (1, "mqtasks: task 1 failed: no luck today\n")
+    assert ran.out == "task 1 (job-2) had been created before\n"
     task = service.allocate(service.get(service.create(TaskMetadata("job-3", "resize"))), "r1")
     service.complete("r1", task, ExecuteResult(value=b'j"a@1"'))
     ran = mqtasks("enqueue", app_module, "resize", '"a"', "--id", "job-3", "--wait", "5")
@@ -90,6 +91,21 @@ def test_enqueue_waits_for_the_end(mqtasks, app_module, service):
     ran = mqtasks("enqueue", "--executor", "7", "--wait", "0", "-o", "jsonl")
     assert ran.code == 1
     assert "mqtasks: task 3 has not ended after 0 s\n" in ran.err
+    row = json.loads(ran.out)
+    assert row.pop("id")
+    assert row == {"task_id": 3, "executor": 7, "is_new": True}
+
+
+def test_enqueue_prints_the_task_before_it_waits(mqtasks, app_module, service, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mqtasks.cli.enqueue._result", interrupt)
+    ran = mqtasks("enqueue", app_module, "7", "--id", "a", "--wait", "5")
+    assert ran == (130, "task 1 (a) created\n", "mqtasks: interrupted\n")
+    ran = mqtasks("enqueue", app_module, "7", "--id", "b", "--wait", "5", "-o", "json")
+    assert ran.code == 130
+    assert json.loads(ran.out)[0]["task_id"] == 2
 
 
 @pytest.mark.parametrize(
@@ -170,6 +186,35 @@ def test_an_unknown_task_is_a_failure(mqtasks, stored, command):
     ran = mqtasks("tasks", command, "nobody")
     assert (ran.code, ran.out) == (1, "")
     assert ran.err == "mqtasks: task 'nobody' is not stored (never created, or pruned)\n"
+
+
+def test_an_unknown_number_is_said_to_be_not_stored(mqtasks, stored):
+    ran = mqtasks("tasks", "cancel", "1", "99999", "2")
+    assert (ran.code, ran.err) == (1, "")
+    assert ran.out.splitlines() == [
+        "task 1: canceled",
+        "task 99999: not stored (never created, or pruned)",
+        "task 2: ended before",
+    ]
+    ran = mqtasks("tasks", "retry", "2", "99999", "4")
+    assert (ran.code, ran.err) == (1, "")
+    assert ran.out.splitlines() == [
+        "task 2: runs again",
+        "task 99999: not stored (never created, or pruned)",
+        "task 4: neither failed nor canceled",
+    ]
+    ran = mqtasks("tasks", "show", "99999")
+    assert ran == (1, "", "mqtasks: task 99999 is not stored (never created, or pruned)\n")
+
+
+@pytest.mark.parametrize("command", ["show", "cancel", "retry"])
+def test_a_number_that_no_task_can_have(mqtasks, stored, command):
+    ran = mqtasks("tasks", command, str(2**64 - 1))
+    assert ran.code == 1
+    assert "not stored" in ran.out + ran.err
+    ran = mqtasks("tasks", command, str(2**64))
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == f"mqtasks: task_id={2**64}: must be between 0 and 2**64 - 1\n"
 
 
 def test_tasks_cancel_reports_each(mqtasks, stored):
