@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final, Literal
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -24,6 +25,7 @@ _SCHEMES: Final[dict[str, tuple[Kind, str]]] = {
     "redis+cluster": ("cluster", "redis"),
     "rediss+cluster": ("cluster", "rediss"),
 }
+_DATABASE: Final = re.compile(r"(?:/[0-9]*/?)?")
 _FORMS: Final = (
     "redis://[user:password@]host:6379/0, rediss:// for TLS, unix:///path/to/socket,"
     " redis+sentinel://host:26379,host:26379/service/0 or redis+cluster://host:6379,host:6379"
@@ -69,8 +71,8 @@ class RedisAddress(msgspec.Struct, frozen=True):
 def parse_redis_url(url: str) -> RedisAddress:
     """Parse a coordination URL.
 
-    Raises ConfigError, with the password masked and the accepted forms listed, for an unknown
-    scheme, a missing or malformed host, or a missing sentinel service.
+    Raises ConfigError, with the password masked and the remedy, for an unknown scheme, a missing or
+    malformed host, a database that is no number, or a missing sentinel service.
     """
     shown = mask_url(url)
     scheme, separator, rest = url.partition("://")
@@ -78,7 +80,10 @@ def parse_redis_url(url: str) -> RedisAddress:
     if not separator or not base:
         raise ConfigError(f"redis URL {shown!r} has no known scheme: use {_FORMS}")
     if kind == "single":
-        return RedisAddress(kind, f"{base}://{rest}", (), "", shown)
+        client_url = f"{base}://{rest}"
+        if base != "unix":
+            _check_database(client_url, shown)
+        return RedisAddress(kind, client_url, (), "", shown)
     authority, _, tail = rest.partition("/")
     if "?" in authority:
         authority, _, query = authority.partition("?")
@@ -97,7 +102,22 @@ def parse_redis_url(url: str) -> RedisAddress:
                 " as in redis+sentinel://host:26379/mymaster"
             )
     client_url = f"{base}://{userinfo}{at}cluster/{tail}"
+    _check_database(client_url, shown)
     return RedisAddress(kind, client_url, hosts, unquote(service), shown)
+
+
+def _check_database(client_url: str, shown: str) -> None:
+    """Refuse a database that is no number: redis-py would silently take number 0."""
+    try:
+        path = urlsplit(client_url).path
+    except ValueError:
+        return  # redis-py refuses the host
+    # With an "@" it is the rest of a password that is not percent-encoded; redis-py refuses it.
+    if "@" not in path and not _DATABASE.fullmatch(path):
+        raise ConfigError(
+            f"redis URL {shown!r}: what follows the host must be the number of a database, as in"
+            " redis://host:6379/0"
+        )
 
 
 def _host(item: str, default_port: int, shown: str) -> tuple[str, int]:
