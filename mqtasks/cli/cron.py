@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from mqtasks.cli.exits import ExitCode, Failed
@@ -10,6 +12,10 @@ from mqtasks.cli.options import global_options, option
 from mqtasks.cli.output import output_option, print_rows, print_written
 from mqtasks.cli.session import open_service
 from mqtasks.cli.targets import find_target, target_arguments
+
+if TYPE_CHECKING:
+    from mqtasks.model import TaskMetadata
+    from mqtasks.service import TaskService
 
 _COLUMNS = ("id", "cron", "timezone", "executor", "next_time", "fired", "paused")
 
@@ -56,7 +62,8 @@ def add(
     mqtasks cron add nightly '30 2 * * *' shop.tasks:app report --timezone Europe/Berlin
     mqtasks cron add tick '*/10 * * * * *' --executor 7
 
-    Adding an ID that exists changes nothing and exits with 1.
+    Adding an ID that exists changes nothing and exits with 1; if what is stored differs from what
+    is given, both are shown.
     """  # noqa: D301 - \b keeps click from joining the lines
     from mqtasks.model import TaskMetadata
 
@@ -64,12 +71,41 @@ def add(
     metadata = TaskMetadata(cron_id, target.executor, target.context, target.options)
     with open_service(target.app, create=True) as service:
         added = service.create_cron_task(metadata, expression, timezone)
+        differs = {} if added else _differences(service, metadata, expression, timezone)
     print_written(
-        [{"id": cron_id, "is_new": added}],
+        [{"id": cron_id, "is_new": added, "differs": differs}],
         output,
         lambda row: f"cron task {row['id']} {'added' if row['is_new'] else 'existed before'}",
     )
+    if differs:
+        shown = "; ".join(f"{name} is {old!r}, not {new!r}" for name, (old, new) in differs.items())
+        raise Failed(
+            f"cron task {cron_id!r} is not what was given: {shown}; to replace it, run mqtasks cron"
+            " remove first"
+        )
     return ExitCode.OK if added else ExitCode.FAILURE
+
+
+def _differences(
+    service: TaskService, metadata: TaskMetadata, expression: str, timezone: str
+) -> dict[str, tuple[Any, Any]]:
+    """Return what is stored and what was given, by name, where they are not the same."""
+    from msgspec import to_builtins
+
+    from mqtasks.cli.rows import readable
+
+    stored = next((c for c in service.query_cron_task() if c.metadata.id == metadata.id), None)
+    if stored is None:
+        return {}  # removed meanwhile
+    old = stored.metadata
+    pairs = {
+        "cron": (stored.cron_expr, expression),
+        "timezone": (stored.timezone, timezone),
+        "executor": (old.executor, metadata.executor),
+        "context": (readable(old.context), readable(metadata.context)),
+        "options": (to_builtins(old.options), to_builtins(metadata.options)),
+    }
+    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
 @cron.command("remove")

@@ -26,9 +26,9 @@ class ExitCode(IntEnum):
     FAILURE = 1
     """What was asked for did not succeed."""
     USAGE = 2
-    """Command line, setting, argument or import is wrong; trying again changes nothing."""
+    """Command line, setting, login, argument or import is wrong; trying again changes nothing."""
     UNREACHABLE = 3
-    """The database (or Redis) cannot be reached or refuses us."""
+    """The database (or Redis) cannot be reached now."""
     UNHEALTHY = 4
     """Nothing that could do the work is alive."""
     SCHEMA = 5

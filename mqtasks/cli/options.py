@@ -54,7 +54,10 @@ def setting(
 def _keep_config(ctx: click.Context, param: click.Parameter, value: str | None) -> None:
     # By its variable the file also reaches an app that loads its own settings, and child processes.
     if value and ctx.get_parameter_source(param.name or "") is ParameterSource.COMMANDLINE:
-        os.environ["MQTASKS_CONFIG"] = os.path.abspath(value)  # noqa: PTH100 - env holds text
+        path = os.path.abspath(value)  # noqa: PTH100 - env holds text
+        if not os.path.isfile(path):  # noqa: PTH113 - pathlib is slow to import
+            raise click.UsageError(f"--config={value!r}: no such file; looked for {path}")
+        os.environ["MQTASKS_CONFIG"] = path
 
 
 def global_options(*, hidden: bool) -> Callable[[F], F]:

@@ -46,8 +46,8 @@ def target_arguments(command: F) -> F:
             help="With --executor: the task's context as it is, or from a file, or from stdin.",
         ),
         option("--executor", metavar="CODE", help="Name (or number) of an executor, unchecked."),
-        click.argument("arguments", nargs=-1, metavar="[ARG]..."),
-        click.argument("task", required=False),
+        click.argument("arguments", nargs=-1, metavar="[ARG]...]"),
+        click.argument("task", required=False, metavar="TASK"),
         click.argument("app", required=False, metavar="[MODULE:APP"),
     ):
         command = decorate(command)

@@ -131,7 +131,11 @@ def test_unknown_option(mqtasks, database, arguments, says):
         ("--log-level", "loud", "log_level='loud' (argument): must be one of debug, info"),
         ("--log-format", "xml", "log_format='xml' (argument): must be one of text, json"),
         ("--namespace", "a b", "namespace='a b' (argument): must be 1 to 64 letters"),
-        ("--config", "nowhere.toml", "no such file"),
+        (
+            "--config",
+            "nowhere.toml",
+            "mqtasks: --config='nowhere.toml': no such file; looked for /",
+        ),
     ],
 )
 def test_a_bad_setting(mqtasks, database, option, value, says):

@@ -267,7 +267,8 @@ def test_cron_add_list_remove(mqtasks, app_module, service):
     add = ("cron", "add", "nightly", "30 2 * * *", app_module, "resize", '"a"', "width=1")
     ran = mqtasks(*add, "--timezone", "Europe/Berlin")
     assert ran[:2] == (0, "cron task nightly added\n")
-    assert mqtasks(*add)[:2] == (1, "cron task nightly existed before\n")
+    again = mqtasks(*add, "--timezone", "Europe/Berlin")
+    assert again == (1, "cron task nightly existed before\n", "")
     (row,) = json.loads(mqtasks("cron", "list", "-o", "json").out)
     assert (row["id"], row["cron"], row["timezone"]) == ("nightly", "30 2 * * *", "Europe/Berlin")
     assert (row["executor"], row["context"]) == ("resize", 'j[["a"],{"width":1}]')
@@ -276,6 +277,22 @@ def test_cron_add_list_remove(mqtasks, app_module, service):
     ran = mqtasks("cron", "remove", "nightly")
     assert ran.code == 1
     assert ran.err == ("mqtasks: there is no cron task 'nightly': mqtasks cron list shows them\n")
+
+
+def test_cron_add_of_another_definition_says_what_differs(mqtasks, app_module, service):
+    assert mqtasks("cron", "add", "c", "30 2 * * *", app_module, "resize", '"a"').code == 0
+    ran = mqtasks("cron", "add", "c", "0 3 * * *", "--executor", "7")
+    assert (ran.code, ran.out) == (1, "cron task c existed before\n")
+    assert ran.err.startswith("mqtasks: cron task 'c' is not what was given: ")
+    assert "cron is '30 2 * * *', not '0 3 * * *'; executor is 'resize', not 7;" in ran.err
+    assert ran.err.endswith("; to replace it, run mqtasks cron remove first\n")
+    ran = mqtasks(
+        *("cron", "add", "c", "30 2 * * *", app_module, "resize", '"a"'),
+        *("--timezone", "Asia/Tokyo", "-o", "jsonl"),
+    )
+    assert ran.code == 1
+    assert json.loads(ran.out)["differs"] == {"timezone": ["UTC", "Asia/Tokyo"]}
+    assert [cron.cron_expr for cron in service.query_cron_task()] == ["30 2 * * *"]
 
 
 # -- migrate, checks -------------------------------------------------------------------------------

@@ -115,3 +115,20 @@ def test_a_reader_that_leaves_early_is_no_traceback(tmp_path):
         ["bash", "-c", script], capture_output=True, text=True, check=True, timeout=60
     )
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "usage"),
+    [
+        ("enqueue", "mqtasks enqueue [OPTIONS] [MODULE:APP TASK [ARG]...]"),
+        ("cron add", "mqtasks cron add [OPTIONS] ID EXPRESSION [MODULE:APP TASK [ARG]...]"),
+    ],
+)
+def test_usage_says_what_goes_together(mqtasks, command, usage):
+    assert f"Usage: {usage}\n" in mqtasks(*command.split(), "--help").out
+
+
+@pytest.mark.parametrize(("path", "command"), ALL, ids=[" ".join(path) for path, _ in ALL])
+def test_brackets_of_the_usage_line_are_balanced(path, command, mqtasks):
+    usage = mqtasks(*path[1:], "--help").out.split("\n\n")[0]
+    assert usage.count("[") == usage.count("]")
