@@ -20,7 +20,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mqtasks.errors import InvalidArgument, InvalidCondition
-from mqtasks.model import AsyncTask, TaskStatus, checked_id, executor_code
+from mqtasks.model import AsyncTask, ResultCode, TaskStatus, checked_id, executor_code
 
 Value: TypeAlias = int | str
 
@@ -58,8 +58,10 @@ class Compare(Condition, frozen=True):
     op: Op
     value: Value | tuple[Value, ...]
 
-    def holds(self, actual: Value) -> bool:
-        """Return whether a stored value satisfies this comparison."""
+    def holds(self, actual: Value | None) -> bool:
+        """Return whether a stored value satisfies this comparison; no value never does."""
+        if actual is None:
+            return False
         if isinstance(self.value, tuple):
             return actual in self.value
         # Text: code point order is the order of the UTF-8 bytes, as the SQL storages compare.
@@ -141,6 +143,18 @@ def _status(field: str, value: object) -> int:
         raise InvalidCondition(field, value, f"must be a TaskStatus: {names}") from None
 
 
+def _result_code(field: str, value: object) -> int:
+    try:
+        return int(ResultCode(_whole(field, value)))
+    except ValueError:
+        names = ", ".join(item.name for item in ResultCode)
+        raise InvalidCondition(field, value, f"must be a ResultCode: {names}") from None
+
+
+def _code_of(task: AsyncTask) -> int | None:
+    return None if task.execute_result is None else int(task.execute_result.code)
+
+
 def _text(field: str, value: object) -> str:
     try:
         return checked_id(field, value, empty=True)
@@ -160,7 +174,7 @@ def _executor(field: str, value: object) -> str:
 class FieldInfo(msgspec.Struct, frozen=True):
     """How one field is read from a record and how a value for it is brought to stored form."""
 
-    read: Callable[[AsyncTask], Value]
+    read: Callable[[AsyncTask], Value | None]
     store: Callable[[str, object], Value]
 
 
@@ -170,6 +184,7 @@ FIELDS: Final[dict[str, FieldInfo]] = {
     "executor": FieldInfo(lambda task: executor_code(task.metadata.executor), _executor),
     "parent_task_id": FieldInfo(lambda task: task.parent_task_id, _text),
     "status": FieldInfo(lambda task: int(task.status), _status),
+    "result_code": FieldInfo(_code_of, _result_code),
     "runner": FieldInfo(lambda task: task.runner, _text),
     "epoch": FieldInfo(lambda task: task.epoch, _whole),
     "attempt": FieldInfo(lambda task: task.attempt, _whole),
@@ -240,6 +255,7 @@ class Where:
     executor: Final = Field("executor")
     parent_task_id: Final = Field("parent_task_id")
     status: Final = Field("status")
+    result_code: Final = Field("result_code")
     runner: Final = Field("runner")
     epoch: Final = Field("epoch")
     attempt: Final = Field("attempt")

@@ -2,6 +2,7 @@
 
 from mqtasks.model.cron import CronTask, firing_id
 from mqtasks.model.lane import LaneSignature, hash_signature, lane_of, signature_of
+from mqtasks.model.pause import Pause, PauseKind, pause_name
 from mqtasks.model.runner import Leadership, LeaseInfo, RunnerRecord
 from mqtasks.model.status import (
     FINAL,
@@ -52,6 +53,8 @@ __all__ = [
     "Leadership",
     "LeaseInfo",
     "NewTask",
+    "Pause",
+    "PauseKind",
     "ResultCode",
     "RunnerRecord",
     "RunnerState",
@@ -67,5 +70,6 @@ __all__ = [
     "lane_of",
     "options_from_bytes",
     "options_to_bytes",
+    "pause_name",
     "signature_of",
 ]

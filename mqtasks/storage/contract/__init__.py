@@ -5,6 +5,7 @@
 """
 
 from mqtasks.storage.contract.cron import CronOperations
+from mqtasks.storage.contract.pauses import PauseOperations
 from mqtasks.storage.contract.queue import QueueOperations
 from mqtasks.storage.contract.records import (
     APPLIED,
@@ -42,6 +43,7 @@ __all__ = [
     "LeaseOperations",
     "Orphans",
     "Owned",
+    "PauseOperations",
     "PruneReport",
     "QueueOperations",
     "Renewal",
@@ -55,5 +57,12 @@ __all__ = [
 ]
 
 
-class TaskStorage(TaskRecords, QueueOperations, RunnerOperations, LeaseOperations, CronOperations):
+class TaskStorage(
+    TaskRecords,
+    QueueOperations,
+    RunnerOperations,
+    LeaseOperations,
+    CronOperations,
+    PauseOperations,
+):
     """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

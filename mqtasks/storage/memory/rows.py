@@ -51,6 +51,11 @@ class Row(msgspec.Struct, gc=False):
     result: ExecuteResult | None = None
     progress: bytes = b""
 
+    @property
+    def result_code(self) -> int | None:
+        """How it ended, as conditions compare it; None = no result is stored."""
+        return None if self.result is None else int(self.result.code)
+
     def record(self) -> AsyncTask:
         """Return this row as a record that shares nothing mutable with it."""
         return AsyncTask(

@@ -9,6 +9,7 @@ from mqtasks.storage.contract import Capabilities, TaskStorage
 from mqtasks.storage.memory.base import Transaction
 from mqtasks.storage.memory.cron import MemoryCron
 from mqtasks.storage.memory.leases import MemoryLeases
+from mqtasks.storage.memory.pauses import MemoryPauses
 from mqtasks.storage.memory.queue import MemoryQueue
 from mqtasks.storage.memory.runners import MemoryRunners
 from mqtasks.storage.memory.tables import Tables
@@ -21,6 +22,7 @@ class MemoryTaskStorage(
     MemoryWork,
     MemoryRunners,
     MemoryLeases,
+    MemoryPauses,
     TaskStorage,
 ):
     """Tasks in the memory of one process; gone with it. Safe to use from many threads.

@@ -13,6 +13,8 @@ from mqtasks.model import (
     Attempt,
     CronTask,
     Leadership,
+    Pause,
+    PauseKind,
     RunnerRecord,
     TaskStatus,
     options_from_bytes,
@@ -68,6 +70,7 @@ class Tables:
         self.attempts: dict[int, dict[int, Attempt]] = {}
         self.runners: dict[str, RunnerRow] = {}
         self.leases: dict[str, LeaseRow] = {}
+        self.pauses: dict[tuple[PauseKind, str], Pause] = {}
         self.crons: dict[str, CronRow] = {}
         self.due_crons: Ordered[tuple[int, int]] = Ordered()
         self.cron_ids: dict[int, str] = {}

@@ -535,3 +535,21 @@ WHERE cron_id IN ({cron_id});
 -- Delete a definition softly.
 UPDATE mqtasks_cron_task SET deleted = 1, updated_at = {now}
 WHERE metadata_id = ? AND deleted = 0;
+
+-- ---- pauses ----------------------------------------------------------------------------------
+
+-- name: lock_pause
+-- Whether something is paused.
+SELECT paused_at FROM mqtasks_pause WHERE kind = ? AND name = ? FOR UPDATE;
+
+-- name: insert_pause
+-- Pause something.
+INSERT INTO mqtasks_pause (kind, name, reason, paused_at) VALUES (?, ?, ?, {now});
+
+-- name: delete_pause
+-- Lift a pause.
+DELETE FROM mqtasks_pause WHERE kind = ? AND name = ?;
+
+-- name: pauses
+-- All pauses; there are few.
+SELECT kind, name, reason, paused_at FROM mqtasks_pause ORDER BY kind, name;

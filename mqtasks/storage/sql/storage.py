@@ -15,6 +15,7 @@ from mqtasks.storage.sql.lanes import SqlLanes
 from mqtasks.storage.sql.leases import SqlLeases
 from mqtasks.storage.sql.life import SqlLife
 from mqtasks.storage.sql.operator import SqlOperator
+from mqtasks.storage.sql.pauses import SqlPauses
 from mqtasks.storage.sql.prune import SqlPrune
 from mqtasks.storage.sql.rescue import SqlRescue
 from mqtasks.storage.sql.runners import SqlRunners
@@ -35,6 +36,7 @@ class SQLTaskStorage(
     SqlRescue,
     SqlLeases,
     SqlCron,
+    SqlPauses,
     TaskStorage,
 ):
     """What SQLite's and MySQL's storage have in common: all but connections and clock."""

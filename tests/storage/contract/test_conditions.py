@@ -39,6 +39,7 @@ NUMBERS = SMALL | TIMES | st.sampled_from([2**63, 2**64 - 1])
 TEXT = st.just("") | WORDS
 VALUES = {
     "status": st.sampled_from(TaskStatus),
+    "result_code": st.sampled_from(ResultCode),
     "metadata_id": TEXT,
     "parent_task_id": TEXT,
     "runner": TEXT,

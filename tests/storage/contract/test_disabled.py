@@ -9,7 +9,7 @@ import pytest
 
 from mqtasks.conditions import where
 from mqtasks.debug import debug_ctl_task_framework
-from mqtasks.model import CronTask, RunnerRecord, RunnerState, TaskEpoch, TaskMetadata
+from mqtasks.model import CronTask, PauseKind, RunnerRecord, RunnerState, TaskEpoch, TaskMetadata
 from mqtasks.storage.contract import Allocation, Renewal, RetryRequest
 from tests.support.stage import FAILURE, Stage, new, row
 
@@ -51,6 +51,8 @@ WRITES: dict[str, Callable[[Stage, Scene], Any]] = {
     "acquire": lambda stage, scene: stage.storage.acquire_lease("free", "me", 1000),
     "renew lease": lambda stage, scene: stage.storage.renew_lease(stage.leadership, 1000),
     "release lease": lambda stage, scene: stage.storage.release_lease(stage.leadership),
+    "pause": lambda stage, scene: stage.storage.pause(PauseKind.KEY, "new"),
+    "resume": lambda stage, scene: stage.storage.resume(PauseKind.KEY, "held"),
     "add cron": lambda stage, scene: stage.storage.add_cron_task(CRON),
     "delete cron": lambda stage, scene: stage.storage.delete_cron_task("nightly"),
 }
@@ -65,6 +67,7 @@ READS: dict[str, Callable[[Stage, Scene], Any]] = {
     "load of runners": lambda stage, scene: stage.storage.live_load(),
     "runners": lambda stage, scene: stage.storage.runners(),
     "crons": lambda stage, scene: stage.storage.query_cron_task(),
+    "pauses": lambda stage, scene: stage.storage.pauses(),
     "due crons": lambda stage, scene: stage.storage.due_cron(10),
 }
 
@@ -83,6 +86,7 @@ def scene(stage):
     stage.storage.add_cron_task(
         CronTask(metadata=TaskMetadata("nightly", "work"), cron_expr="0 0 * * *")
     )
+    stage.storage.pause(PauseKind.KEY, "held")
     assert stage.leadership
     stage.clock.advance(5)
     debug_ctl_task_framework(disable=True)
@@ -97,6 +101,7 @@ def rows_of(stage):
             stage.everything(),
             stage.storage.runners(),
             stage.storage.query_cron_task(),
+            stage.storage.pauses(),
             stage.storage.lease("leader"),
             stage.storage.lease("free"),
         )
