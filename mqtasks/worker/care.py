@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
@@ -47,37 +48,37 @@ class Care:
         Raises ConfigError, SchemaMismatch, StorageUnavailable.
         """
         self.options: Final = RunnerOptions.from_settings(settings, **options)
-        self._runtime = Runtime.open(settings)
-        self._companions: list[Companion] = []
-        service, clock = self._runtime.service, self._runtime.clock
-        self.keeper: Final = LeaseKeeper(service.storage, self.options, clock, _log)
-        self.undertaker: Final = Undertaker(service, self.keeper)
+        with contextlib.ExitStack() as undo:
+            runtime = Runtime.open(settings)
+            undo.callback(runtime.close)
+            loops = self._keep(runtime)
+            undo.callback(loops.stop, _LOOPS_TIMEOUT)
+            loops.start()
+            for companion in opened(runtime) if opened is not None else ():
+                undo.callback(companion.stop)
+                companion.start()
+            self._ending = undo.pop_all()
+
+    def _keep(self, runtime: Runtime) -> LoopGroup:
+        """Return the loops that keep leases and report the dead."""
+        service, clock = runtime.service, runtime.clock
+        self.keeper = LeaseKeeper(service.storage, self.options, clock, _log)
+        self.undertaker = Undertaker(service, self.keeper)
         beats = Beats(service.heartbeats, _Wards(self.keeper), self.options, clock)
         renewal = self.options.renewal_interval
         burials = Loop("burials", self.undertaker.run_once, _IDLE)
         self.undertaker.wake = burials.wake
-        self._loops = LoopGroup(
+        return LoopGroup(
             [
                 Loop("lease", self.keeper.run_once, renewal, retry_interval=renewal),
                 Loop("beats", beats.run_once, self.options.heartbeat_interval),
                 burials,
             ]
         )
-        self._loops.start()
-        try:
-            for companion in opened(self._runtime) if opened is not None else ():
-                self._companions.append(companion)
-                companion.start()
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
-        """Stop the companions, keep no more leases, and disconnect."""
-        for companion in reversed(self._companions):
-            companion.stop()
-        self._loops.stop(_LOOPS_TIMEOUT)
-        self._runtime.close()
+        """Stop the companions, keep no more leases, and disconnect; all of it, whatever raises."""
+        self._ending.close()
 
 
 class _Wards:

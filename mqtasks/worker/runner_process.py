@@ -42,8 +42,13 @@ class RunnerProcess:
         self._channel: Channel | None = None
         self._watcher: threading.Thread | None = None
         self._board_fd = -1
-        self._deaths = 0
         self._started_at = 0.0
+        self.deaths = 0
+        """How often in a row it has died early, or could not be started."""
+        self.has_run = False
+        """Whether any process of this slot has got as far as a registered runner."""
+        self.complaint = ""
+        """What the process says keeps it from going on; empty unless it ends for that."""
         self.ward: Ward | None = None
         """The runner in it, from `begin` to its death."""
         self.restart_at: float | None = None
@@ -62,14 +67,19 @@ class RunnerProcess:
     def start(self, app: str, given: dict[str, Any], now: float) -> None:
         """Start the process, and let it import the app.
 
-        The calling thread must live as long as this process: its end would kill the child.
+        The calling thread must live as long as this process: its end would kill the child. Raises
+        OSError if no process can be started; nothing is left open then.
         """
-        self.restart_at, self._started_at = None, now
-        channel, theirs = Channel.pair()
-        self._board_fd = empty_file()
-        with theirs:
-            process = spawn_module(self._module, [theirs.fileno(), self._board_fd])
-        self._process, self._channel = process, channel
+        self.restart_at, self._started_at, self.complaint = None, now, ""
+        with contextlib.ExitStack() as undo:
+            channel, theirs = Channel.pair()
+            undo.callback(channel.close)
+            with theirs:
+                board_fd = empty_file()
+                undo.callback(os.close, board_fd)
+                process = spawn_module(self._module, [theirs.fileno(), board_fd])
+            undo.pop_all()
+        self._process, self._channel, self._board_fd = process, channel, board_fd
         channel.send(Load(app, given))
         self._watcher = threading.Thread(
             target=self._watch,
@@ -89,6 +99,7 @@ class RunnerProcess:
 
     def registered(self, record: RunnerRecord) -> Ward | None:
         """Note what it has registered as; return the ward whose lease is to be kept."""
+        self.has_run = True
         if self.ward is not None:
             self.ward.record = record
             self.ward.board.close_fd()
@@ -119,12 +130,12 @@ class RunnerProcess:
         elif self._board_fd >= 0:
             os.close(self._board_fd)
         self._board_fd = -1
-        self._deaths = 0 if now - self._started_at >= _STEADY else self._deaths + 1
+        self.deaths = 0 if now - self._started_at >= _STEADY else self.deaths + 1
         return ward
 
     def plan_restart(self, now: float) -> float:
         """Decide when it is started again; return in how many seconds."""
-        delay = min(LAST_RESTART, FIRST_RESTART * 2.0 ** min(max(0, self._deaths - 1), 30))
+        delay = min(LAST_RESTART, FIRST_RESTART * 2.0 ** min(max(0, self.deaths - 1), 30))
         self.restart_at = now + delay
         return delay
 
