@@ -182,6 +182,8 @@ def load_app(name: str) -> Any:
         raise
     except Exception as error:
         raise ConfigError(f"app={name!r}: {type(error).__name__}: {error}") from error
+    if not isinstance(getattr(found, "registry", None), TaskRegistry):
+        raise ConfigError(f"app={name!r}: is of type {type(found).__name__}, not an MQTasks app")
     return found
 
 

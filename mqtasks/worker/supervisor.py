@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.coordination.keys import Keys
-from mqtasks.errors import InvalidArgument, MQTasksError
+from mqtasks.errors import ConfigError, InvalidArgument, MQTasksError, SchemaMismatch
 from mqtasks.model import checked_id
 from mqtasks.process.identity import default_runner_id
 from mqtasks.process.signals import Stage, StopStages
@@ -22,7 +22,7 @@ from mqtasks.worker.messages import (
     Registered,
     settings_from_dict,
 )
-from mqtasks.worker.runner_process import RunnerProcess
+from mqtasks.worker.runner_process import LAST_RESTART, RunnerProcess
 
 __all__ = ["CHILD_MODULE", "Companion", "Supervisor", "runner_ids"]
 
@@ -30,6 +30,8 @@ CHILD_MODULE: Final = "mqtasks.worker.child"
 _END_TIMEOUT: Final = 10.0
 """Seconds that a process gets to end, beyond those that its tasks get, before it is killed."""
 _POLL: Final = 60.0
+_LASTING: Final = (ConfigError, SchemaMismatch)
+"""What trying again does not mend."""
 
 _log = logging.getLogger("mqtasks.worker")
 
@@ -47,6 +49,12 @@ class Supervisor:
 
     The app is imported by the processes only. The first one reports the settings in force, with
     which this process then connects; so the supervisor survives whatever user code does.
+
+    A process that dies is started again, after 0.1 s and, while it dies early, up to 10 s. Only
+    one that has never run, and says that settings, app or schema are wrong, ends the worker: the
+    others finish their tasks, then `run` raises what it said. Said by a process that has run
+    before, by reason of a deployment that went wrong, it is logged as an error each time and tried
+    again: the rest of the worker goes on, and the next deployment mends it.
 
     Args:
         app: ``MODULE:APP``.
@@ -82,14 +90,15 @@ class Supervisor:
         self._stage = Stage.RUNNING
         self._kill_at: float | None = None
         self._unburied = 0
+        self._failure: MQTasksError | None = None
         self._care: Care | None = None
 
     def run(self) -> int:
         """Work until told to stop, and return the exit code: 0, or 1 after the third signal.
 
         Main thread only: handles TERM and INT in three stages. Raises what makes a start
-        impossible: ConfigError (the app cannot be imported, a setting is wrong), SchemaMismatch,
-        StorageUnavailable.
+        impossible: ConfigError (the app cannot be imported or holds no task, a setting is wrong),
+        SchemaMismatch, StorageUnavailable, OSError (no process can be started).
         """
         stages = (Stage.GRACEFUL, Stage.HURRY, Stage.KILL)
         graceful, hurry, kill = ((lambda stage=stage: self.advance(stage)) for stage in stages)
@@ -100,6 +109,8 @@ class Supervisor:
                     self._step()
             finally:
                 self._close()
+        if self._failure is not None:
+            raise self._failure
         return int(self._stage is Stage.KILL)
 
     def advance(self, stage: Stage) -> None:
@@ -149,18 +160,24 @@ class Supervisor:
             self._kill()
         for child in self._children:
             if child.restart_at is not None and now >= child.restart_at:
-                self._start(child)
+                self._start_again(child)
 
     # -- runner processes ------------------------------------------------------------------------
 
     def _start(self, child: RunnerProcess) -> None:
         child.start(self._app, self._given, self._now())
 
+    def _start_again(self, child: RunnerProcess) -> None:
+        try:
+            self._start(child)
+        except OSError as error:  # no memory, say, or no descriptor; the others go on
+            _log.error("no process for runner %s can be started: %s", child.runner_id, error)
+            child.deaths += 1
+            self._restart(child)
+
     def _heard(self, child: RunnerProcess, message: Message) -> None:
         if isinstance(message, Broken):
-            if self._care is None:
-                raise message.error()
-            _log.error("runner process %d cannot go on: %s", child.pid, message.message)
+            self._broken(child, message)
         elif isinstance(message, Loaded):
             self._loaded(child, message)
         elif isinstance(message, Registered) and self._care is not None:
@@ -179,6 +196,21 @@ class Supervisor:
                 self._start(other)
         child.begin(self._care.options)
 
+    def _broken(self, child: RunnerProcess, message: Broken) -> None:
+        """Hear why a process ends, which it does next."""
+        error = message.error()
+        if self._care is None:
+            raise error
+        child.complaint = message.message
+        if child.has_run or self._stage is not Stage.RUNNING or not isinstance(error, _LASTING):
+            return
+        self._failure = error
+        if any(other.has_run for other in self._children):
+            _log.error(
+                "runner %s cannot start, so the worker stops: %s", child.runner_id, child.complaint
+            )
+        self._stop(Stage.GRACEFUL)
+
     def _ended(self, child: RunnerProcess, code: int) -> None:
         pid = child.pid
         ward = child.ended(self._now())
@@ -186,7 +218,15 @@ class Supervisor:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             if self._care is None:
                 raise MQTasksError(f"app={self._app!r}: the process that imported it {how}")
-            _log.error("runner process %d %s", pid, how)
+            if child.complaint:
+                how = f"cannot go on: {child.complaint}"
+            _log.error(
+                "runner %s (process %d) %s; it is started again, within %.0f s",
+                child.runner_id,
+                pid,
+                how,
+                LAST_RESTART,
+            )
         if ward is None or self._care is None:
             self._restart(child)
         else:
