@@ -13,6 +13,7 @@ from mqtasks.model.status import (
     RunnerState,
     TaskStatus,
 )
+from mqtasks.model.step import StepRecord
 from mqtasks.model.task import (
     DEFAULT_OPTIONS,
     MAX_EPOCH,
@@ -58,6 +59,7 @@ __all__ = [
     "ResultCode",
     "RunnerRecord",
     "RunnerState",
+    "StepRecord",
     "TaskEpoch",
     "TaskMetadata",
     "TaskOptions",

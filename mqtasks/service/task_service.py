@@ -30,6 +30,7 @@ from mqtasks.model import (
     TaskStatus,
     checked_id,
 )
+from mqtasks.service.control import Control
 from mqtasks.service.cron_trigger import CronTrigger
 from mqtasks.service.database_clock import DatabaseClock
 from mqtasks.service.hint_sender import HintSender
@@ -82,6 +83,8 @@ class TaskService:
         self._sender = HintSender(self.notifier)
         self._cron = CronTrigger(storage, self.hint_created, self.clock)
         self._closed = False
+        self.control: Final = Control(self)
+        """Pausing, editing, and acting on many tasks at once."""
 
     # -- producing -----------------------------------------------------------------------------
 
@@ -204,9 +207,13 @@ class TaskService:
             self.hint_revoked(runner_id, ids)
         return report
 
-    def requeue(self, *task_ids: int) -> tuple[int, ...]:
-        """Run FAILED and CANCELED tasks again, history and epoch kept; return which were."""
-        requeued = self.storage.requeue_many(task_ids)
+    def requeue(self, *task_ids: int, keep_steps: bool = True) -> tuple[int, ...]:
+        """Run FAILED and CANCELED tasks again, history and epoch kept; return which were.
+
+        They go on after the steps that are stored; with ``keep_steps`` False those are deleted,
+        and every step runs again.
+        """
+        requeued = self.storage.requeue_many(task_ids, keep_steps=keep_steps)
         if requeued:
             self.hint_created()
         return requeued

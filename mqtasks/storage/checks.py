@@ -13,6 +13,7 @@ from mqtasks.model import (
     ExecuteResult,
     NewTask,
     ResultCode,
+    StepRecord,
     TaskStatus,
     checked_id,
 )
@@ -89,6 +90,14 @@ def checked_result(result: ExecuteResult) -> ExecuteResult:
     if code is result.code and error is result.error:
         return result
     return msgspec.structs.replace(result, code=code, error=error)
+
+
+def checked_step(step: StepRecord) -> None:
+    """Raise InvalidArgument for the first field of a step that no storage would take."""
+    checked_id("step.name", step.name)
+    checked_number("step.number", step.number, _MAX_COUNT)
+    if not isinstance(step.value, bytes):
+        raise InvalidArgument("step.value", step.value, "must be bytes")
 
 
 def stored_text(text: str) -> str:

@@ -16,13 +16,14 @@ from tests.support.rules.cron import CronRules
 from tests.support.rules.queue import QueueRules
 from tests.support.rules.records import RecordRules
 from tests.support.rules.runners import RunnerRules
+from tests.support.rules.steps import StepRules
 
 EXAMPLES = {"sqlite": 40, "mysql": 20}
 """Of each mixture below; nearly all the time goes into commits."""
 STEPS = 30
 
 
-class Work(RecordRules, QueueRules):
+class Work(RecordRules, QueueRules, StepRules):
     """What happens while nobody is lost."""
 
 
@@ -30,7 +31,7 @@ class Loss(QueueRules, RunnerRules):
     """What happens to running tasks when runners come and go."""
 
 
-class Everything(RecordRules, QueueRules, RunnerRules, CronRules):
+class Everything(RecordRules, QueueRules, RunnerRules, CronRules, StepRules):
     """All operations."""
 
 

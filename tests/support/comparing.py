@@ -69,6 +69,8 @@ class Side:
                 ]
                 for item in tasks
             },
+            "steps": {item.metadata.id: storage.steps(item.id) for item in tasks},
+            "unended": self.named(storage.unended([item.id for item in tasks])),
             "queues": {
                 lane: [item.metadata.id for item in storage.lane_tasks(lane, 1000)]
                 for lane in lanes

@@ -5,6 +5,7 @@
 """
 
 from mqtasks.storage.contract.cron import CronOperations
+from mqtasks.storage.contract.joined import JoinedTransaction
 from mqtasks.storage.contract.pauses import PauseOperations
 from mqtasks.storage.contract.queue import QueueOperations
 from mqtasks.storage.contract.records import (
@@ -27,6 +28,7 @@ from mqtasks.storage.contract.records import (
     WriteReport,
 )
 from mqtasks.storage.contract.runners import LeaseOperations, RunnerOperations
+from mqtasks.storage.contract.steps import StepOperations, WaitOperations
 from mqtasks.storage.contract.tasks import TaskRecords
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "CronOperations",
     "ExecutorCount",
     "ExecutorLimit",
+    "JoinedTransaction",
     "LaneLoad",
     "LaneSample",
     "LeaseOperations",
@@ -50,9 +53,11 @@ __all__ = [
     "RescueReport",
     "RetryRequest",
     "RunnerOperations",
+    "StepOperations",
     "TaskRecords",
     "TaskStorage",
     "Trigger",
+    "WaitOperations",
     "WriteReport",
 ]
 
@@ -64,5 +69,7 @@ class TaskStorage(
     LeaseOperations,
     CronOperations,
     PauseOperations,
+    StepOperations,
+    WaitOperations,
 ):
     """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

@@ -151,8 +151,9 @@ class QueueOperations(ABC):
         """
 
     @abstractmethod
-    def requeue_many(self, task_ids: Sequence[int]) -> tuple[int, ...]:
+    def requeue_many(self, task_ids: Sequence[int], *, keep_steps: bool = True) -> tuple[int, ...]:
         """Run FAILED and CANCELED tasks again: CREATED, due now, attempt, crashes, reassigned 0.
 
-        The epoch and the history are kept. Returns the ids that were requeued.
+        The epoch and the history are kept, and the steps unless ``keep_steps`` is False. Returns
+        the ids that were requeued.
         """

@@ -166,7 +166,7 @@ class MemoryQueue(MemoryBase, QueueOperations):
                     ignored.append(task_id)
         return CancelReport(tuple(canceled), tuple(requested), tuple(ignored))
 
-    def requeue_many(self, task_ids: Sequence[int]) -> tuple[int, ...]:
+    def requeue_many(self, task_ids: Sequence[int], *, keep_steps: bool = True) -> tuple[int, ...]:
         """Run FAILED and CANCELED tasks again; return the ids that were requeued."""
         tables = self._tables
         requeued: list[int] = []
@@ -183,6 +183,8 @@ class MemoryQueue(MemoryBase, QueueOperations):
                 row.started_at = row.completed_at = 0
                 row.result = None
                 tables.link(row)
+                if not keep_steps:
+                    tables.steps.pop(task_id, None)
                 requeued.append(task_id)
         return tuple(requeued)
 

@@ -12,6 +12,7 @@ from mqtasks.storage.memory.leases import MemoryLeases
 from mqtasks.storage.memory.pauses import MemoryPauses
 from mqtasks.storage.memory.queue import MemoryQueue
 from mqtasks.storage.memory.runners import MemoryRunners
+from mqtasks.storage.memory.steps import MemorySteps
 from mqtasks.storage.memory.tables import Tables
 from mqtasks.storage.memory.work import MemoryWork
 
@@ -23,6 +24,7 @@ class MemoryTaskStorage(
     MemoryRunners,
     MemoryLeases,
     MemoryPauses,
+    MemorySteps,
     TaskStorage,
 ):
     """Tasks in the memory of one process; gone with it. Safe to use from many threads.

@@ -16,6 +16,7 @@ from mqtasks.model import (
     Pause,
     PauseKind,
     RunnerRecord,
+    StepRecord,
     TaskStatus,
     options_from_bytes,
 )
@@ -68,6 +69,7 @@ class Tables:
         self.live_lanes: dict[int, dict[int, Row]] = {}
         self.live_executors: dict[str, int] = defaultdict(int)
         self.attempts: dict[int, dict[int, Attempt]] = {}
+        self.steps: dict[int, dict[str, StepRecord]] = {}
         self.runners: dict[str, RunnerRow] = {}
         self.leases: dict[str, LeaseRow] = {}
         self.pauses: dict[tuple[PauseKind, str], Pause] = {}
@@ -99,6 +101,7 @@ class Tables:
         self.ids.remove(row.task_id)
         del self.by_metadata[row.metadata_id]
         self.attempts.pop(row.task_id, None)
+        self.steps.pop(row.task_id, None)
 
     def link(self, row: Row) -> None:
         """Enter a row into the indexes, by what it holds now."""

@@ -553,3 +553,28 @@ DELETE FROM mqtasks_pause WHERE kind = ? AND name = ?;
 -- name: pauses
 -- All pauses; there are few.
 SELECT kind, name, reason, paused_at FROM mqtasks_pause ORDER BY kind, name;
+
+-- ---- steps -----------------------------------------------------------------------------------
+
+-- name: save_step
+-- Store the result of a step if its task is live at this runner in this epoch.
+INSERT INTO mqtasks_step (task_id, name, number, epoch, saved_at, result)
+SELECT task_id, ?, ?, epoch, {now}, ? FROM mqtasks_task
+WHERE task_id = ? AND status IN (1, 5) AND runner = ? AND epoch = ? FOR UPDATE;
+
+-- name: step
+-- One step of a task.
+SELECT name, number, epoch, saved_at, result FROM mqtasks_step WHERE task_id = ? AND name = ?;
+
+-- name: steps
+-- The steps of one task, in the order in which they were stored.
+SELECT name, number, epoch, saved_at, result FROM mqtasks_step WHERE task_id = ?
+ORDER BY number, name;
+
+-- name: delete_steps
+-- Delete the steps of tasks by id.
+DELETE FROM mqtasks_step WHERE task_id IN ({in});
+
+-- name: unended
+-- Of these tasks, those that have not ended.
+SELECT task_id FROM mqtasks_task WHERE task_id IN ({in}) AND status NOT IN (2, 3);

@@ -44,13 +44,15 @@ class SqlOperator(SqlBase):
         return self._db.transact(work) if ids else CancelReport()
 
     @when_disabled(tuple[int, ...])
-    def requeue_many(self, task_ids: Sequence[int]) -> tuple[int, ...]:
+    def requeue_many(self, task_ids: Sequence[int], *, keep_steps: bool = True) -> tuple[int, ...]:
         """Run FAILED and CANCELED tasks again; return the ids that were requeued."""
         ids = sorted(set(task_ids))
 
         def work(session: Session) -> tuple[int, ...]:
             ended = [row[0] for row in session.rows_in("lock_ended", ids)]
             session.run_in("requeue", ended)
+            if not keep_steps:
+                session.run_in("delete_steps", ended)
             return tuple(ended)
 
         return self._db.transact(work) if ids else ()

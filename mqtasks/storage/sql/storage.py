@@ -19,6 +19,7 @@ from mqtasks.storage.sql.pauses import SqlPauses
 from mqtasks.storage.sql.prune import SqlPrune
 from mqtasks.storage.sql.rescue import SqlRescue
 from mqtasks.storage.sql.runners import SqlRunners
+from mqtasks.storage.sql.steps import SqlSteps
 from mqtasks.storage.sql.tasks import SqlTasks
 from mqtasks.storage.sql.work import SqlWork
 
@@ -37,6 +38,7 @@ class SQLTaskStorage(
     SqlLeases,
     SqlCron,
     SqlPauses,
+    SqlSteps,
     TaskStorage,
 ):
     """What SQLite's and MySQL's storage have in common: all but connections and clock."""

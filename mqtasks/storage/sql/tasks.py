@@ -143,6 +143,7 @@ def delete_in(session: Session, task_ids: Sequence[int]) -> int:
     """Delete rows, locked by this unit, and their history; return how many."""
     deleted = session.run_in("delete_tasks", task_ids)
     session.run_in("delete_attempts", task_ids)
+    session.run_in("delete_steps", task_ids)
     return deleted
 
 

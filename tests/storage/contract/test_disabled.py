@@ -9,7 +9,15 @@ import pytest
 
 from mqtasks.conditions import where
 from mqtasks.debug import debug_ctl_task_framework
-from mqtasks.model import CronTask, PauseKind, RunnerRecord, RunnerState, TaskEpoch, TaskMetadata
+from mqtasks.model import (
+    CronTask,
+    PauseKind,
+    RunnerRecord,
+    RunnerState,
+    StepRecord,
+    TaskEpoch,
+    TaskMetadata,
+)
 from mqtasks.storage.contract import Allocation, Renewal, RetryRequest
 from tests.support.stage import FAILURE, Stage, new, row
 
@@ -40,6 +48,9 @@ WRITES: dict[str, Callable[[Stage, Scene], Any]] = {
     "requeue": lambda stage, scene: stage.storage.requeue_many([scene.failed.task_id]),
     "release unstarted": lambda stage, scene: stage.storage.release_unstarted("r1", 1, "x"),
     "progress": lambda stage, scene: stage.storage.save_progress("r1", scene.running, b"x"),
+    "step": lambda stage, scene: stage.storage.save_step(
+        "r1", scene.running, StepRecord("one", 1, 1)
+    ),
     "register": lambda stage, scene: stage.storage.register_runner(
         RunnerRecord(id="r1", holder="its holder"), 1000, 3
     ),
@@ -62,6 +73,8 @@ READS: dict[str, Callable[[Stage, Scene], Any]] = {
     "find": lambda stage, scene: stage.storage.find(["running"]),
     "load": lambda stage, scene: stage.storage.load([scene.running.task_id]),
     "owned": lambda stage, scene: stage.storage.owned("r1", 1),
+    "steps": lambda stage, scene: stage.storage.steps(scene.running.task_id),
+    "unended": lambda stage, scene: stage.storage.unended([scene.running.task_id]),
     "lanes": lambda stage, scene: stage.storage.lanes(0, 10),
     "next due": lambda stage, scene: stage.storage.next_due_in_ms(),
     "load of runners": lambda stage, scene: stage.storage.live_load(),
@@ -87,6 +100,7 @@ def scene(stage):
         CronTask(metadata=TaskMetadata("nightly", "work"), cron_expr="0 0 * * *")
     )
     stage.storage.pause(PauseKind.KEY, "held")
+    stage.storage.save_step("r1", running, StepRecord("before", 1, 1))
     assert stage.leadership
     stage.clock.advance(5)
     debug_ctl_task_framework(disable=True)

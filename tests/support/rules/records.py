@@ -89,6 +89,10 @@ class RecordRules(Comparison):
     def cancel(self, names: list[str]) -> None:
         self.do(lambda side: side.storage.cancel_many([side.id_of(name) for name in names]))
 
-    @rule()
-    def requeue(self) -> None:
-        self.do(lambda side: side.storage.requeue_many([side.id_of(name) for name in NAMES]))
+    @rule(keep_steps=st.booleans())
+    def requeue(self, keep_steps: bool) -> None:
+        self.do(
+            lambda side: side.storage.requeue_many(
+                [side.id_of(name) for name in NAMES], keep_steps=keep_steps
+            )
+        )
