@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from mqtasks.conditions import Condition
+from mqtasks.errors import InvalidArgument
 from mqtasks.model import AsyncTask, Attempt, Created, NewTask
+from mqtasks.storage.contract.joined import JoinedTransaction
 from mqtasks.storage.contract.records import Capabilities, ExecutorCount, PruneReport
 
 
@@ -63,6 +66,21 @@ class TaskRecords(ABC):
         connection. Never blocks. A storage whose calls cannot hang has nothing to drop.
         """
         return False
+
+    def join(self, connection: Any, *, begin: bool = False) -> JoinedTransaction:  # noqa: ARG002
+        """Take part in the transaction that is open on a connection of the caller's.
+
+        ``connection`` leads to the same database, by a driver or a library that the storage knows.
+        ``begin`` opens a transaction if none is open; without it, a connection in autocommit mode
+        is refused. Raises InvalidArgument for a connection that cannot be joined, and for every
+        one if the storage has no transactions that others could open.
+        """
+        raise InvalidArgument(
+            "connection",
+            type(connection).__name__,
+            f"tasks in {self.capabilities.name} storage can take no part in a transaction of yours;"
+            " use MySQL or SQLite",
+        )
 
     @abstractmethod
     def check_schema(self) -> None:
