@@ -1,8 +1,10 @@
 """Records, options and states: what every layer above speaks about."""
 
 from mqtasks.model.cron import CronTask, firing_id
+from mqtasks.model.label import LabelRule, label, labels_match
 from mqtasks.model.lane import LaneSignature, hash_signature, lane_of, signature_of
 from mqtasks.model.pause import Pause, PauseKind, pause_name
+from mqtasks.model.rate import RateLimit
 from mqtasks.model.runner import Leadership, LeaseInfo, RunnerRecord
 from mqtasks.model.status import (
     FINAL,
@@ -50,12 +52,14 @@ __all__ = [
     "Created",
     "CronTask",
     "ExecuteResult",
+    "LabelRule",
     "LaneSignature",
     "Leadership",
     "LeaseInfo",
     "NewTask",
     "Pause",
     "PauseKind",
+    "RateLimit",
     "ResultCode",
     "RunnerRecord",
     "RunnerState",
@@ -69,6 +73,8 @@ __all__ = [
     "executor_value",
     "firing_id",
     "hash_signature",
+    "label",
+    "labels_match",
     "lane_of",
     "options_from_bytes",
     "options_to_bytes",

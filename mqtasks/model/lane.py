@@ -1,19 +1,27 @@
 """Lanes: tasks that are placed alike share one, so that one backlog cannot hide another.
 
-The lane of a task is a 63 bit hash (BLAKE2b) of its *signature*: executor, concurrency limit,
-labels and reserved resources. It leads the hot index after status and runner, so the allocator
-reads only the heads of lanes that have room. Two signatures in one lane would need a collision of
-63 bits; the allocator takes the signature of a lane from its first row, so such a pair would be
-placed by the rules of one of them.
+The lane of a task is a 63 bit hash (BLAKE2b) of its *signature*: executor, limits and rates, key,
+tenant, labels and reserved resources. It leads the hot index after status and runner, so the
+allocator reads only the heads of lanes that have room. Two signatures in one lane would need a
+collision of 63 bits; the allocator takes the signature of a lane from its first row, so such a pair
+would be placed by the rules of one of them.
 """
 
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import Any, Final
 
 import msgspec
 
-from mqtasks.model.task import DEFAULT_OPTIONS, AsyncTask, TaskMetadata, executor_code
+from mqtasks.model.rate import RateLimit
+from mqtasks.model.task import (
+    DEFAULT_OPTIONS,
+    AsyncTask,
+    TaskMetadata,
+    TaskOptions,
+    executor_code,
+)
 
 _encode = msgspec.json.Encoder(order="sorted").encode
 _cache: dict[str, int] = {}
@@ -27,20 +35,80 @@ class LaneSignature(msgspec.Struct, frozen=True):
     """Stored form of the code, see `executor_code`."""
     concurrency: int = 0
     labels: tuple[tuple[str, str], ...] = ()
+    """Labels the runner must have with this value, sorted."""
     cpu: float = 0.0
     memory: int = 0
+    key: str = ""
+    key_concurrency: int = 0
+    """0 = no limit."""
+    rate: RateLimit | None = None
+    """Of the executor."""
+    key_rate: RateLimit | None = None
+    tenant: str = ""
+    rules: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
+    """Other label rules: label, operator, values; sorted."""
+    resources: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def limited(self) -> bool:
+        """Whether a limit or a rate holds for its tasks, so that they never wait at a runner."""
+        return bool(self.concurrency or self.key_concurrency or self.rate or self.key_rate)
+
+    @property
+    def reserves(self) -> bool:
+        """Whether its tasks reserve something of their runner."""
+        return bool(self.cpu or self.memory or self.resources)
+
+
+_ALWAYS: Final = ("executor", "concurrency", "labels", "cpu", "memory")
+"""Always part of the hash; what came later is only where it is set, so that lanes stay."""
+_LATER: Final = tuple(
+    (name, default)
+    for name, default in zip(
+        LaneSignature.__struct_fields__[len(_ALWAYS) :],
+        LaneSignature.__struct_defaults__[len(_ALWAYS) - 1 :],
+        strict=True,
+    )
+)
 
 
 def signature_of(metadata: TaskMetadata) -> LaneSignature:
     """Return the placement signature of a task."""
     options = metadata.options
+    executor = executor_code(metadata.executor)
+    if options is DEFAULT_OPTIONS:
+        return LaneSignature(executor)
+    equal, rules = _labels(options)
+    most = options.key_concurrency
     return LaneSignature(
-        executor_code(metadata.executor),
+        executor,
         options.concurrency,
-        tuple(sorted(options.labels.items())),
+        equal,
         float(options.cpu),
         options.memory,
+        options.concurrency_key,
+        (1 if most is None else most) if options.concurrency_key else 0,
+        None if options.rate_limit is None else RateLimit.of(options.rate_limit),
+        None if options.key_rate_limit is None else RateLimit.of(options.key_rate_limit),
+        options.tenant,
+        rules,
+        tuple(sorted((name, float(amount)) for name, amount in options.resources.items())),
     )
+
+
+def _labels(
+    options: TaskOptions,
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str, tuple[str, ...]], ...]]:
+    if not options.labels:
+        return (), ()
+    equal = []
+    rules = []
+    for key, wanted in sorted(options.labels.items()):
+        if isinstance(wanted, str):
+            equal.append((key, wanted))
+        else:
+            rules.append((key, str(wanted.op), tuple(sorted(set(wanted.values)))))
+    return tuple(equal), tuple(rules)
 
 
 def lane_of(metadata: TaskMetadata) -> int:
@@ -58,7 +126,12 @@ def lane_of(metadata: TaskMetadata) -> int:
 
 def hash_signature(signature: LaneSignature) -> int:
     """Return the lane of a signature."""
-    digest = blake2b(_encode(signature), digest_size=8).digest()
+    parts: dict[str, Any] = {name: getattr(signature, name) for name in _ALWAYS}
+    for name, default in _LATER:
+        value = getattr(signature, name)
+        if value != default:
+            parts[name] = value
+    digest = blake2b(_encode(parts), digest_size=8).digest()
     return (int.from_bytes(digest) >> 1) or 1
 
 

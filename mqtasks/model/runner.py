@@ -25,6 +25,8 @@ class RunnerRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Cores it offers for reservations."""
     memory: int = 0
     """Bytes it offers for reservations."""
+    resources: dict[str, float] = {}
+    """Named amounts it offers for reservations, such as ``{"gpu": 2}``."""
     parallelism: int = 1
     """Tasks it executes at once."""
     max_wait_tasks: int = 0

@@ -8,6 +8,8 @@ from typing import Final
 import msgspec
 
 from mqtasks.errors import InvalidArgument
+from mqtasks.model.label import LabelRule
+from mqtasks.model.rate import RateLimit
 from mqtasks.model.status import ResultCode, TaskStatus
 
 MAX_ID_BYTES: Final = 255
@@ -16,6 +18,7 @@ MAX_EXECUTOR_NUMBER: Final = 2**32 - 1
 MAX_EPOCH: Final = 2**32 - 1
 
 _DIGITS = re.compile(r"[0-9]+\Z")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _FIELD = re.compile(r"\$\.(\w+)")
 
 
@@ -60,6 +63,17 @@ def executor_code(value: int | str) -> str:
     return code
 
 
+def checked_executor(value: int | str) -> str:
+    """As `executor_code`, of what a user names: also refuses control characters.
+
+    What is stored already is never asked, so that it stays readable. Raises InvalidArgument.
+    """
+    code = executor_code(value)
+    if not code.isprintable() and _CONTROL.search(code):  # the first is cheap, and too strict
+        raise InvalidArgument("executor", value, "must not contain control characters")
+    return code
+
+
 def executor_value(code: str) -> int | str:
     """Return what `executor_code` was given: the int, or the name."""
     return int(code) if len(code) == 10 and _DIGITS.match(code) else code  # noqa: PLR2004
@@ -85,16 +99,29 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """How long after creation the task becomes due, >= 0."""
     concurrency: int = 0
     """Most tasks of this executor that may be live at once, over the whole fleet; 0 = no limit."""
-    labels: dict[str, str] = {}
-    """The runner must have each of these labels with this value."""
+    concurrency_key: str = ""
+    """Name of what tasks must share, over all executors: a customer, an account; empty = none."""
+    key_concurrency: int | None = None
+    """Most tasks with that key that may be live at once; None = 1, 0 = no limit."""
+    rate_limit: RateLimit | str | None = None
+    """How often tasks of this executor may start, over the whole fleet: ``10/s``, ``100/m``."""
+    key_rate_limit: RateLimit | str | None = None
+    """How often tasks with that key may start."""
+    tenant: str = ""
+    """Whose task it is: tenants that wait for the same runners take turns."""
+    labels: dict[str, str | LabelRule] = {}
+    """What the runner's labels must be: a value, or a rule made by ``label``."""
     cpu: float = 0.0
     """Cores reserved on the runner while the task is live, >= 0."""
     memory: int = 0
     """Bytes reserved on the runner while the task is live, >= 0."""
+    resources: dict[str, float] = {}
+    """Named amounts reserved on the runner while the task is live, > 0: ``{"gpu": 1}``."""
     timeout: float = 0.0
     """How long one attempt may run; it is then cancelled and counts as failed. 0 = no limit."""
     priority: int = 0
-    """Higher runs first among tasks that compete for the same runners; -2**31+1 to 2**31-1."""
+    """Higher runs first among a tenant's tasks that compete for the same runners; 32 bits signed,
+    and more than -2**31."""
     max_reassign_times: int = 0
     """How often the task may be taken from a lost runner before it ends FAILED; 0 = no limit."""
     retention: float | None = None
@@ -121,11 +148,51 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
             raise InvalidArgument(
                 "options.retention", self.retention, f"must be >= 0 and <= {_HIGHEST:.0f}, or None"
             )
-        for key, value in self.labels.items():
-            checked_id("options.labels", key)
-            checked_id("options.labels", value, empty=True)
+        self._check_limits()
+        self._check_placement()
         for tag in self.tags:
             checked_id("options.tags", tag, empty=True)
+
+    def _check_limits(self) -> None:
+        key = checked_id("options.concurrency_key", self.concurrency_key, empty=True)
+        for field in ("key_concurrency", "key_rate_limit"):
+            value = getattr(self, field)
+            if value is not None and not key:
+                raise InvalidArgument(f"options.{field}", value, "needs a concurrency_key")
+        most = self.key_concurrency
+        if most is not None and not 0 <= most <= _HIGHEST:
+            raise InvalidArgument(
+                "options.key_concurrency", most, f"must be >= 0 and <= {_HIGHEST:.0f}, or None"
+            )
+        for field in ("rate_limit", "key_rate_limit"):
+            rate = getattr(self, field)
+            if isinstance(rate, RateLimit):
+                rate.validate(f"options.{field}")
+            elif rate is not None:
+                try:
+                    RateLimit.parse(rate)
+                except InvalidArgument as error:
+                    name = error.field.replace("rate_limit", f"options.{field}")
+                    raise InvalidArgument(name, error.value, error.remedy) from None
+
+    def _check_placement(self) -> None:
+        checked_id("options.tenant", self.tenant, empty=True)
+        for key, rule in self.labels.items():
+            checked_id("options.labels", key)
+            for value in (rule,) if isinstance(rule, str) else rule.values:
+                checked_id("options.labels", value, empty=True)
+            if isinstance(rule, LabelRule) and not (
+                rule.op in {"in", "not"} if rule.values else rule.op == "exists"
+            ):
+                raise InvalidArgument(
+                    f"options.labels[{key!r}]", rule, "make it by label.in_, .not_ or .exists"
+                )
+        for name, amount in self.resources.items():
+            checked_id("options.resources", name)
+            if not 0 < amount <= _HIGHEST:
+                raise InvalidArgument(
+                    f"options.resources[{name!r}]", amount, f"must be > 0 and <= {_HIGHEST:.0f}"
+                )
 
     def _check_types(self) -> None:
         """Refuse what could be stored but not be read back: it would break every query."""
@@ -185,7 +252,7 @@ class TaskMetadata(msgspec.Struct, frozen=True):
     def validate(self) -> None:
         """Raise InvalidArgument for the first field that storage would not take."""
         checked_id("metadata.id", self.id)
-        executor_code(self.executor)
+        checked_executor(self.executor)
         if not isinstance(self.context, bytes):
             raise InvalidArgument("metadata.context", self.context, "must be bytes")
         self.options.validate()

@@ -18,9 +18,11 @@ from mqtasks.scheduler.capacity import OLDEST, Capacity
 from mqtasks.scheduler.fleet import Fleet
 from mqtasks.scheduler.handout import Handout
 from mqtasks.scheduler.lane_scan import Candidate, LaneReader, LaneScan
+from mqtasks.scheduler.limits import rates_of
 from mqtasks.scheduler.placement import Placement, place
 from mqtasks.scheduler.rebalance import Rebalancer
 from mqtasks.scheduler.signatures import Signatures
+from mqtasks.scheduler.tenants import TenantTurns
 from mqtasks.scheduler.unplaced import Unplaced
 from mqtasks.service import TaskService
 
@@ -29,6 +31,8 @@ _REFUSED_PAUSE: Final = 0.05
 """Seconds after a pass of which storage refused everything: let what has moved settle."""
 _VIEW_AGE: Final = 1.0
 """Seconds after which what runners own is counted again, even if the last count suffices."""
+_TOKEN_PAUSE: Final = 0.01
+"""Shortest wait for the token of a rate: what comes within it is taken together."""
 _SHORT_GAP: Final = 0.002
 _LONG_GAP: Final = 0.02
 
@@ -60,6 +64,8 @@ class Allocator:
         self._scan = LaneScan(service.storage)
         self._reader = LaneReader(service.storage)
         self._rebalancer = Rebalancer()
+        self._tenants = TenantTurns()
+        self._token_in: float | None = None
         self._turn = 0
         self._fleet = Fleet(())
         self._someone_waits = True
@@ -96,6 +102,7 @@ class Allocator:
             self._on_doubt(leadership)
             return self._stand_by()
         self.allocated += given
+        self._note_tokens(fleet)
         self._someone_waits = fleet.someone_waits()
         self.gap = self._gap(fleet, self._clock.monotonic() - began)
         refused = given < placement.count
@@ -137,6 +144,7 @@ class Allocator:
         self._turn += 1
         if self._view_suffices:
             fleet = self.capacity.fleet(self._turn, slots_only=True)
+            self._see_buckets(fleet, signatures)
             candidates, blocked = _divide(signatures, fleet)
             known_at = self._clock.monotonic() - self.capacity.rows_at < OLDEST
             if not blocked or (known_at and all(map(fleet.fits_nobody, blocked.values()))):
@@ -145,6 +153,7 @@ class Allocator:
                 return fleet, candidates, True
         self.capacity.refresh()
         fleet = self._fleet = self.capacity.fleet(self._turn)
+        self._see_buckets(fleet, signatures)
         candidates, blocked = _divide(signatures, fleet)
         self._round.update(blocked)
         return fleet, candidates, False
@@ -155,7 +164,15 @@ class Allocator:
         now_ms = self._service.database_clock.now_ms()
         room = min(fleet.total_room(), self._batch)
         demands = self._reader.read(candidates, room, now_ms, self._ageing_ms)
-        placement = place(fleet, demands, now_ms, ageing_ms=self._ageing_ms, most=self._batch)
+        placement = place(
+            fleet,
+            demands,
+            now_ms,
+            ageing_ms=self._ageing_ms,
+            most=self._batch,
+            turn_of=self._tenants.of,
+        )
+        self._tenants.served(placement.tenants)
         given = self._handout.give(fleet, placement, demands, leadership)
         self._reader.remember(demands, given, placement.barrier)
         for demand in demands:
@@ -163,12 +180,29 @@ class Allocator:
                 self._round[demand.lane] = demand.signature
         return placement, len(given)
 
+    def _see_buckets(self, fleet: Fleet, signatures: Mapping[int, LaneSignature]) -> None:
+        """Read the token buckets of rated lanes; nothing is read while there are none."""
+        buckets = {bucket for item in signatures.values() for bucket, _ in rates_of(item)}
+        if buckets:
+            now_us = self._service.database_clock.now_ms() * 1000
+            fleet.openings.see_buckets(self._service.storage.rate_buckets(sorted(buckets)), now_us)
+
+    def _note_tokens(self, fleet: Fleet) -> None:
+        """Remember when the first token comes that a lane of this round waits for."""
+        wait_us = fleet.openings.token_in_us
+        if wait_us is not None:
+            wait = max(_TOKEN_PAUSE, wait_us / 1_000_000)
+            self._token_in = wait if self._token_in is None else min(wait, self._token_in)
+
     def _settle(self, fleet: Fleet, *, worked: bool) -> float:
         """Nothing more can be placed: even out what waits, and say when to look again."""
         if worked and self._clock.monotonic() - self.capacity.counted_at > _VIEW_AGE:
             self.capacity.refresh()  # for the next pass, when nobody waits for it
         waiting = bool(self._blocked) or self._someone_waits
         delay = self._cadence.delay(worked=worked, waiting=waiting)
+        if self._token_in is not None:
+            delay = min(delay, self._token_in)
+            self._token_in = None
         if not self._someone_waits:
             return delay
         loads = self.capacity.loads

@@ -15,6 +15,7 @@ from typing import Final
 from mqtasks.clock import Clock
 from mqtasks.model import AsyncTask, LaneSignature, RunnerRecord, RunnerState
 from mqtasks.scheduler.fleet import FitIndex, Fleet, RunnerRoom
+from mqtasks.scheduler.limits import Openings
 from mqtasks.scheduler.rates import RunnerPace
 from mqtasks.scheduler.signatures import Signatures
 from mqtasks.storage.contract import TaskStorage
@@ -74,12 +75,15 @@ class Capacity:
         """Return the runners with the room they have; ``slots_only``: without room to wait."""
         signatures = self._signatures.of(lane for owned in self.loads.values() for lane in owned)
         executor_live: Counter[str] = Counter()
+        key_live: Counter[str] = Counter()
         for owned in self.loads.values():
             for lane, count in owned.items():
                 if lane in signatures:
                     executor_live[signatures[lane].executor] += count
+                    if signatures[lane].key:
+                        key_live[signatures[lane].key] += count
         rooms = [self._room(runner, signatures, slots_only=slots_only) for runner in self._runners]
-        return Fleet(rooms, executor_live, turn=turn, index=self._index)
+        return Fleet(rooms, Openings(executor_live, key_live), turn=turn, index=self._index)
 
     def pace(self, runner_id: str, generation: int) -> RunnerPace:
         """Return the pace of a runner of the last refresh."""
@@ -100,12 +104,15 @@ class Capacity:
         slots_only: bool,
     ) -> RunnerRoom:
         live, cpu, memory = 0, runner.cpu, runner.memory
+        resources = dict(runner.resources)
         for lane, count in self.loads.get(runner.id, {}).items():
             live += count
             signature = signatures.get(lane)
             if signature is not None:
                 cpu -= signature.cpu * count
                 memory -= signature.memory * count
+                for name, amount in signature.resources:
+                    resources[name] = resources.get(name, 0.0) - amount * count
         most = runner.parallelism
         if not slots_only:
             pace = self.pace(runner.id, runner.generation)
@@ -120,6 +127,7 @@ class Capacity:
             live=live,
             cpu=cpu,
             memory=memory,
+            resources=resources,
         )
 
     def _read_runners(self) -> None:

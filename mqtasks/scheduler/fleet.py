@@ -14,6 +14,7 @@ from typing import Final, TypeAlias
 import msgspec
 
 from mqtasks.model import LaneSignature
+from mqtasks.scheduler.limits import Openings
 from mqtasks.scheduler.unplaced import Reason, Unplaced
 
 _EPSILON: Final = 1e-9
@@ -21,6 +22,8 @@ _EPSILON: Final = 1e-9
 
 _Class: TypeAlias = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 _Heap: TypeAlias = list[tuple[float, int, int]]
+_Rules: TypeAlias = tuple[tuple[str, str, tuple[str, ...]], ...]
+_Demand: TypeAlias = tuple[int, bool, float, int, tuple[tuple[str, float], ...]]
 
 
 class RunnerRoom(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,8 @@ class RunnerRoom(msgspec.Struct, frozen=True, kw_only=True):
     """Cores not reserved yet."""
     memory: int = 0
     """Bytes not reserved yet."""
+    resources: dict[str, float] = {}
+    """Named amounts not reserved yet."""
 
 
 class FitIndex:
@@ -54,27 +59,29 @@ class FitIndex:
         self._members = list(classes.values())
         groups: dict[tuple[str, ...], set[int]] = {}
         self._by_label: dict[tuple[str, str], set[int]] = {}
+        self._by_name: dict[str, set[int]] = {}
         for number, (executors, pairs) in enumerate(classes):
             groups.setdefault(executors, set()).add(number)
             for pair in pairs:
                 self._by_label.setdefault(pair, set()).add(number)
+                self._by_name.setdefault(pair[0], set()).add(number)
         self._groups = list(groups.values())
         self._by_executor: dict[str, tuple[int, ...]] = {}
         for group, executors in enumerate(groups):
             for executor in set(executors):
                 self._by_executor[executor] = (*self._by_executor.get(executor, ()), group)
         self._classes_of: dict[tuple[int, ...], frozenset[int]] = {}
-        self._pool_of: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
+        self._pool_of: dict[tuple[str, tuple[tuple[str, str], ...], _Rules], int] = {}
         self._pool_by_classes: dict[frozenset[int], int] = {}
         self.pools: list[tuple[int, ...]] = []
         """Sets of runners that fit together; signatures that match the same ones share a pool."""
 
-    def pool(self, executor: str, labels: tuple[tuple[str, str], ...]) -> int:
+    def pool(self, executor: str, labels: tuple[tuple[str, str], ...], rules: _Rules = ()) -> int:
         """Return the number of the pool of runners that register and carry these."""
-        key = (executor, labels)
+        key = (executor, labels, rules)
         found = self._pool_of.get(key)
         if found is None:
-            classes = self._classes(executor, labels)
+            classes = self._classes(executor, labels, rules)
             found = self._pool_by_classes.get(classes)
             if found is None:
                 found = self._pool_by_classes[classes] = len(self.pools)
@@ -85,19 +92,31 @@ class FitIndex:
 
     def registered(self, executor: str) -> int:
         """Return how many runners register an executor."""
-        return sum(len(self._members[number]) for number in self._classes(executor, ()))
+        return sum(len(self._members[number]) for number in self._classes(executor, (), ()))
 
-    def _classes(self, executor: str, labels: tuple[tuple[str, str], ...]) -> frozenset[int]:
+    def _classes(
+        self, executor: str, labels: tuple[tuple[str, str], ...], rules: _Rules
+    ) -> frozenset[int]:
         groups = self._by_executor.get(executor, ())
         classes = self._classes_of.get(groups)
         if classes is None:
             classes = frozenset().union(*(self._groups[group] for group in groups))
             self._classes_of[groups] = classes
-        if not labels:
-            return classes
         sets = [self._by_label.get(pair, set()) for pair in labels]
-        sets.sort(key=len)
-        return frozenset(sets[0].intersection(*sets[1:], classes))
+        unwanted: set[int] = set()
+        for label, operator, values in rules:
+            if operator == "exists":
+                sets.append(self._by_name.get(label, set()))
+                continue
+            having = set().union(*(self._by_label.get((label, value), set()) for value in values))
+            if operator == "in":
+                sets.append(having)
+            else:
+                unwanted |= having
+        if sets:
+            sets.sort(key=len)
+            classes = frozenset(sets[0].intersection(*sets[1:], classes))
+        return classes - unwanted if unwanted else classes
 
 
 class Fleet:
@@ -106,25 +125,26 @@ class Fleet:
     def __init__(
         self,
         rooms: Sequence[RunnerRoom],
-        executor_live: Mapping[str, int] | None = None,
+        openings: Openings | None = None,
         *,
         turn: int = 0,
         index: FitIndex | None = None,
     ) -> None:
-        """Start from ``rooms`` and the live tasks of each executor (stored form).
+        """Start from ``rooms`` and what limits and rates leave open.
 
         ``turn`` decides who comes first among equals: raise it from pass to pass. ``index`` is
         the `FitIndex` of the same runners in the same order, if there is one from before.
         """
         self.rooms = rooms
-        self.executor_live: dict[str, int] = dict(executor_live or {})
+        self.openings = openings or Openings()
         self.live = [room.live for room in rooms]
         self._index = index or FitIndex((room.executors, room.labels) for room in rooms)
         self._turn = turn
         self._cpu = [room.cpu for room in rooms]
         self._memory = [room.memory for room in rooms]
-        self._heaps: dict[tuple[int, bool, float, int], _Heap] = {}
-        self._room_of: dict[tuple[int, bool, float, int], int] = {}
+        self._resources = [dict(room.resources) for room in rooms]
+        self._heaps: dict[_Demand, _Heap] = {}
+        self._room_of: dict[_Demand, int] = {}
 
     def total_room(self) -> int:
         """Return how many tasks all runners together could take now."""
@@ -138,15 +158,9 @@ class Fleet:
             live > room.parallelism for room, live in zip(self.rooms, self.live, strict=True)
         )
 
-    def concurrency_left(self, signature: LaneSignature) -> int | None:
-        """Return how many more may be live under the limit of a signature; None = no limit."""
-        if not signature.concurrency:
-            return None
-        return max(0, signature.concurrency - self.executor_live.get(signature.executor, 0))
-
     def room(self, signature: LaneSignature) -> int:
         """Return how many tasks of a signature would fit if nothing else were placed before."""
-        left = self.concurrency_left(signature)
+        left = self.openings.left(signature)
         if left == 0:
             return 0
         key = self._demand_key(signature)
@@ -159,7 +173,7 @@ class Fleet:
 
     def fits_nobody(self, signature: LaneSignature) -> bool:
         """Return whether no runner registers the executor and has the labels, busy or not."""
-        return not self._index.pools[self._index.pool(signature.executor, signature.labels)]
+        return not self._index.pools[self._pool(signature)]
 
     def heap(self, signature: LaneSignature) -> _Heap:
         """Return the runners for a signature, least loaded first: the argument of `take`."""
@@ -183,7 +197,8 @@ class Fleet:
         Load only ever grows and room only ever shrinks within a pass. So an entry whose load has
         changed through another heap is put back, and one without room is dropped for good.
         """
-        cpu, memory, slots_only = signature.cpu, signature.memory, bool(signature.concurrency)
+        cpu, memory, resources = signature.cpu, signature.memory, signature.resources
+        slots_only = signature.limited
         while heap:
             load, tie, i = heap[0]
             room, live = self.rooms[i], self.live[i]
@@ -192,6 +207,7 @@ class Fleet:
                 live >= limit
                 or (cpu and self._cpu[i] + _EPSILON < cpu)
                 or (memory and self._memory[i] < memory)
+                or (resources and self._fold(i, resources) < 1)
             ):
                 heappop(heap)
                 continue
@@ -202,6 +218,8 @@ class Fleet:
             self.live[i] = live + 1
             self._cpu[i] -= cpu
             self._memory[i] -= memory
+            for name, amount in resources:
+                self._resources[i][name] -= amount
             heapreplace(heap, (self._load(i), tie, i))
             return i
         return -1
@@ -220,11 +238,9 @@ class Fleet:
         self.live[i] += count
         self._cpu[i] -= count * signature.cpu
         self._memory[i] -= count * signature.memory
+        for name, amount in signature.resources:
+            self._resources[i][name] -= count * amount
         return i, count
-
-    def note_live(self, executor: str, count: int) -> None:
-        """Count tasks that were placed against the limit of their executor."""
-        self.executor_live[executor] = self.executor_live.get(executor, 0) + count
 
     def free_slots(self, signature: LaneSignature) -> dict[int, int]:
         """Return where tasks of a signature could start at once: runner position -> how many."""
@@ -239,16 +255,13 @@ class Fleet:
         """Return why a task of this signature cannot be placed now; None if it can."""
         if not self.rooms:
             return Unplaced(Reason.NO_RUNNER, "start a worker, or see why its lease lapsed")
-        pool = self._index.pools[self._index.pool(signature.executor, signature.labels)]
+        pool = self._index.pools[self._pool(signature)]
         if not pool:
             return self._explain_fit(signature)
-        if self.concurrency_left(signature) == 0:
-            live = self.executor_live.get(signature.executor, 0)
-            return Unplaced(
-                Reason.CONCURRENCY,
-                f"{live} of {signature.concurrency} tasks of {signature.executor!r} are live",
-            )
-        plain = msgspec.structs.replace(signature, cpu=0.0, memory=0)
+        closed = self.openings.explain(signature)
+        if closed is not None:
+            return closed
+        plain = msgspec.structs.replace(signature, cpu=0.0, memory=0, resources=())
         open_runners = [i for i in pool if self._room_at(i, plain)]
         if not open_runners:
             return Unplaced(Reason.FULL, f"{len(pool)} runners fit, none has a free place")
@@ -269,6 +282,14 @@ class Fleet:
                 Reason.MEMORY,
                 f"{signature.memory} bytes wanted, short by {signature.memory - memory}",
             )
+        roomy = [i for i in roomy if self._memory[i] >= signature.memory]
+        for name, amount in signature.resources:
+            most = max(self._resources[i].get(name, 0.0) for i in roomy)
+            if most + _EPSILON < amount:
+                return Unplaced(
+                    Reason.RESOURCE, f"{amount:g} of {name!r} wanted, short by {amount - most:g}"
+                )
+            roomy = [i for i in roomy if self._fold(i, ((name, amount),))]
         return None
 
     def _explain_fit(self, signature: LaneSignature) -> Unplaced:
@@ -278,21 +299,35 @@ class Fleet:
                 Reason.NO_EXECUTOR,
                 f"{signature.executor!r} is registered by none of {len(self.rooms)} runners",
             )
-        wanted = ", ".join(f"{key}={value}" for key, value in signature.labels)
-        return Unplaced(Reason.LABELS, f"{wanted} unmatched by {registered} runners")
+        wanted = [f"{key}={value}" for key, value in signature.labels]
+        for key, operator, values in signature.rules:
+            shown = f"{'not ' * (operator == 'not')}in ({', '.join(values)})"
+            wanted.append(f"{key} exists" if operator == "exists" else f"{key} {shown}")
+        return Unplaced(Reason.LABELS, f"{', '.join(wanted)} unmatched by {registered} runners")
 
-    def _demand_key(self, signature: LaneSignature) -> tuple[int, bool, float, int]:
-        pool = self._index.pool(signature.executor, signature.labels)
-        return (pool, bool(signature.concurrency), signature.cpu, signature.memory)
+    def _pool(self, signature: LaneSignature) -> int:
+        return self._index.pool(signature.executor, signature.labels, signature.rules)
+
+    def _demand_key(self, signature: LaneSignature) -> _Demand:
+        pool = self._pool(signature)
+        limited = signature.limited
+        return (pool, limited, signature.cpu, signature.memory, signature.resources)
+
+    def _fold(self, i: int, resources: Sequence[tuple[str, float]]) -> int:
+        """Return how many times a runner has all of these left."""
+        have = self._resources[i]
+        return min(int((have.get(name, 0.0) + _EPSILON) / amount) for name, amount in resources)
 
     def _room_at(self, i: int, signature: LaneSignature) -> int:
         room = self.rooms[i]
-        limit = min(room.parallelism, room.most) if signature.concurrency else room.most
+        limit = min(room.parallelism, room.most) if signature.limited else room.most
         free = limit - self.live[i]
         if free > 0 and signature.cpu:
             free = min(free, int((self._cpu[i] + _EPSILON) / signature.cpu))
         if free > 0 and signature.memory:
             free = min(free, self._memory[i] // signature.memory)
+        if free > 0 and signature.resources:
+            free = min(free, self._fold(i, signature.resources))
         return max(0, free)
 
     def _load(self, i: int) -> float:

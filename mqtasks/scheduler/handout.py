@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 
 from msgspec.structs import replace
 
-from mqtasks.model import AsyncTask, LaneSignature, Leadership, TaskStatus
+from mqtasks.model import AsyncTask, Leadership, TaskStatus
 from mqtasks.scheduler.fleet import Fleet, RunnerRoom
+from mqtasks.scheduler.limits import limits_of
 from mqtasks.scheduler.placement import Demand, Placement
 from mqtasks.service import TaskService
-from mqtasks.storage.contract import Allocation, ExecutorLimit
+from mqtasks.storage.contract import Allocation
 
 
 class Handout:
@@ -43,7 +44,7 @@ class Handout:
         ]
         if not allocations:
             return frozenset()
-        limits = _limits([demand.signature for demand in demands])
+        limits = limits_of(demand.signature for demand in demands)
         given = self._service.storage.allocate_many(allocations, leadership, limits)
         complete = len(given) == len(allocations)
         for i, tasks in placement.assigned.items():
@@ -66,13 +67,3 @@ def _allocated(task: AsyncTask, room: RunnerRoom) -> AsyncTask:
         epoch=task.epoch + 1,
         started_at=0,
     )
-
-
-def _limits(signatures: list[LaneSignature]) -> list[ExecutorLimit]:
-    """Return the limits of one transaction; of two for one executor the lower holds."""
-    most: dict[str, int] = {}
-    for signature in signatures:
-        if signature.concurrency:
-            known = most.get(signature.executor, signature.concurrency)
-            most[signature.executor] = min(known, signature.concurrency)
-    return [ExecutorLimit(executor, limit) for executor, limit in sorted(most.items())]

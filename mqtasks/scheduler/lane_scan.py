@@ -69,6 +69,7 @@ class LaneReader:
         self._storage = storage
         self.most_reads = most_reads
         self._position = 0
+        self._turn = 0
         self._appetite: dict[int, int] = {}
         self._heads: dict[int, tuple[int, int]] = {}
         self._row_bytes: dict[int, int] = {}
@@ -118,15 +119,38 @@ class LaneReader:
     def _choose(
         self, candidates: Sequence[Candidate], now_ms: int, ageing_ms: int
     ) -> Sequence[Candidate]:
-        """Of too many lanes take the most urgent known ones, and others in turn."""
+        """Of too many lanes each tenant gets its share; see `_share`."""
         if len(candidates) <= self.most_reads:
+            return candidates
+        groups: dict[str, list[Candidate]] = {}
+        for candidate in candidates:
+            groups.setdefault(candidate[1].tenant, []).append(candidate)
+        tenants = sorted(groups)
+        start = self._turn % len(tenants)
+        self._turn += 1
+        chosen: list[Candidate] = []
+        # Those with few lanes first: what they leave goes to the others.
+        turn = [*tenants[start:], *tenants[:start]]
+        turn.sort(key=lambda tenant: len(groups[tenant]))
+        for waiting, tenant in zip(range(len(turn), 0, -1), turn, strict=True):
+            most = (self.most_reads - len(chosen)) // waiting
+            chosen += self._share(groups[tenant], most, now_ms, ageing_ms)
+        if chosen:
+            return chosen
+        return [groups[tenant][0] for tenant in turn[: self.most_reads]]
+
+    def _share(
+        self, candidates: Sequence[Candidate], most: int, now_ms: int, ageing_ms: int
+    ) -> Sequence[Candidate]:
+        """Of too many lanes of a tenant take the most urgent known ones, and others in turn."""
+        if len(candidates) <= most:
             return candidates
         known = [c for c in candidates if c[0] in self._heads]
         known.sort(key=lambda c: rank(*self._heads[c[0]], c[0], now_ms, ageing_ms))
-        urgent = known[: self.most_reads // 2]
+        urgent = known[: most // 2]
         taken = {candidate[0] for candidate in urgent}
         others = [c for c in candidates if c[0] not in taken]
-        count = self.most_reads - len(urgent)
+        count = most - len(urgent)
         start = self._position % len(others)
         self._position += count
         turn = [*others[start:], *others[:start]]

@@ -1,14 +1,16 @@
 """Which task goes to which runner: a pure function over a snapshot.
 
-Lanes compete by the first task each of them has left: higher priority first, where a task that
-waits gains one step of priority per ageing interval, then earlier due time, then lower id. A
-lane's own order is kept. Each task goes to the least loaded runner that fits.
+Tenants that compete take turns, one task each (see `TenantTurns`); tasks without a tenant are those
+of one more. The lanes of a tenant compete by the first task each of them has left: higher priority
+first, where a task that waits gains one step of priority per ageing interval, then earlier due
+time, then lower id. A lane's own order is kept. Each task goes to the least loaded runner that
+fits.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from heapq import heapify, heappop, heapreplace
 
 import msgspec
@@ -37,6 +39,8 @@ class Placement(msgspec.Struct):
     """How many tasks were assigned."""
     unplaced: dict[int, Unplaced]
     """Lane -> why its next task could not be placed."""
+    tenants: dict[str, int] = {}
+    """Tenant -> how many of its tasks were assigned."""
     barrier: int | None = None
     """The lane whose tasks ran out though it may hold more: what follows would jump its queue."""
 
@@ -48,17 +52,49 @@ def place(
     *,
     ageing_ms: int = 10_000,
     most: int = sys.maxsize,
+    turn_of: Callable[[str], int] = lambda _tenant: 0,
 ) -> Placement:
     """Assign up to ``most`` tasks to runners while one is left that fits; uses up ``fleet``.
 
     ``now_ms`` is the database's clock. Stops early at a barrier: when a lane with ``more`` has
     no task left, the lanes behind it must not be served before its next tasks are known.
+    ``turn_of`` tells at which turn a tenant is served first; each task moves it one turn on.
     """
-    turns = _Turns(fleet, demands, now_ms, ageing_ms)
     placement = Placement({}, 0, {})
+    groups: dict[str, list[Demand]] = {}
+    for demand in demands:
+        groups.setdefault(demand.signature.tenant, []).append(demand)
+    queues = {
+        tenant: turns
+        for tenant, group in groups.items()
+        if (turns := _Turns(fleet, group, now_ms, ageing_ms)).heap
+    }
+    if len(queues) == 1:
+        ((tenant, turns),) = queues.items()
+        _serve(turns, placement, most)
+        placement.tenants[tenant] = placement.count
+        return placement
+    order = [(turn_of(tenant), turns.heap[0], tenant) for tenant, turns in queues.items()]
+    heapify(order)
+    while order and placement.count < most and placement.barrier is None:
+        turn, _, tenant = order[0]
+        turns = queues[tenant]
+        before = placement.count
+        _serve(turns, placement, before + 1)
+        served = placement.count - before
+        placement.tenants[tenant] = placement.tenants.get(tenant, 0) + served
+        if turns.heap:
+            heapreplace(order, (turn + served, turns.heap[0], tenant))
+        else:
+            heappop(order)
+    return placement
+
+
+def _serve(turns: _Turns, placement: Placement, most: int) -> None:
+    """Serve the lanes of one tenant until ``most`` tasks are placed altogether."""
     while turns.heap and placement.count < most:
         number = turns.heap[0][3]
-        demand = demands[number]
+        demand = turns.demands[number]
         placed, full = turns.serve(number, placement.assigned, most - placement.count)
         placement.count += placed
         position = turns.position[number]
@@ -72,7 +108,6 @@ def place(
             break
         else:
             heappop(turns.heap)
-    return placement
 
 
 class _Turns:
@@ -82,7 +117,7 @@ class _Turns:
         self, fleet: Fleet, demands: Sequence[Demand], now_ms: int, ageing_ms: int
     ) -> None:
         self._fleet = fleet
-        self._demands = demands
+        self.demands = demands
         self._now_ms = now_ms
         self._ageing_ms = ageing_ms
         self.position = [0] * len(demands)
@@ -91,7 +126,7 @@ class _Turns:
         heapify(self.heap)
 
     def entry(self, number: int) -> tuple[int, int, int, int]:
-        task = self._demands[number].tasks[self.position[number]]
+        task = self.demands[number].tasks[self.position[number]]
         return (
             *rank(task.priority, task.run_at, task.id, self._now_ms, self._ageing_ms),
             number,
@@ -101,13 +136,13 @@ class _Turns:
         self, number: int, assigned: dict[int, list[AsyncTask]], most: int
     ) -> tuple[int, Unplaced | None]:
         """Place tasks of the lane on top until another's turn comes: how many, and why no more."""
-        fleet, demand = self._fleet, self._demands[number]
+        fleet, demand = self._fleet, self.demands[number]
         signature, tasks = demand.signature, demand.tasks
         now_ms, ageing_ms = self._now_ms, self._ageing_ms
         rival = min(self.heap[1:3]) if len(self.heap) > 1 else None
         runners = fleet.heap(signature)
         first = position = self.position[number]
-        left = fleet.concurrency_left(signature)
+        left = fleet.openings.left(signature)
         stop = min(len(tasks), position + (most if left is None else min(left, most)))
         full = left == 0
         if rival is None:
@@ -134,7 +169,7 @@ class _Turns:
             position += 1
         self.position[number] = position
         placed = position - first
-        fleet.note_live(signature.executor, placed)
+        fleet.openings.take(signature, placed)
         if not full:
             return placed, None
         why = fleet.explain(signature)

@@ -106,7 +106,7 @@ class _IdleSlots:
         if free is None:
             signature = self._signatures.get(lane)
             # Tasks under a limit never wait at a runner: those that are there have started.
-            if signature is None or signature.concurrency:
+            if signature is None or signature.limited:
                 free = {}
             else:
                 free = self._fleet.free_slots(signature)

@@ -14,9 +14,12 @@ class Reason(Enum):
     NO_EXECUTOR = "no live runner registers the executor"
     LABELS = "no live runner with the executor has the labels"
     CONCURRENCY = "the executor's concurrency is used up"
+    KEY_CONCURRENCY = "the key's concurrency is used up"
+    RATE = "the rate is used up for now"
     FULL = "every fitting runner is full"
     CPU = "no fitting runner has enough free cpu"
     MEMORY = "no fitting runner has enough free memory"
+    RESOURCE = "no fitting runner has enough of a named resource free"
 
 
 class Unplaced(msgspec.Struct, frozen=True):

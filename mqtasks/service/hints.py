@@ -19,6 +19,7 @@ import msgspec
 from mqtasks.model import (
     AsyncTask,
     TaskMetadata,
+    TaskOptions,
     TaskStatus,
     executor_code,
     executor_value,
@@ -153,7 +154,7 @@ def _chunks(tasks: Sequence[AsyncTask]) -> Iterator[list[AsyncTask]]:
             + 4 * (len(metadata.id) + len(task.parent_task_id))
             + 4 * (len(metadata.executor) if isinstance(metadata.executor, str) else 10)
         )
-        if metadata.options.labels or metadata.options.tags:
+        if _has_texts(metadata.options):
             cost += len(options_to_bytes(metadata.options))
         else:
             cost += 512
@@ -167,6 +168,16 @@ def _chunks(tasks: Sequence[AsyncTask]) -> Iterator[list[AsyncTask]]:
         size += cost
     if chunk:
         yield chunk
+
+
+def _has_texts(options: TaskOptions) -> bool:
+    return bool(
+        options.labels
+        or options.tags
+        or options.concurrency_key
+        or options.tenant
+        or options.resources
+    )
 
 
 def _row(task: AsyncTask) -> _Row:

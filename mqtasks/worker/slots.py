@@ -30,4 +30,10 @@ def _limited(held: Held) -> bool:
     options = held.task.metadata.options
     if options is DEFAULT_OPTIONS:
         return False
-    return bool(options.concurrency or options.cpu or options.memory)
+    return bool(
+        options.concurrency
+        or options.concurrency_key
+        or options.cpu
+        or options.memory
+        or options.resources
+    )

@@ -6,6 +6,7 @@ import pytest
 
 from mqtasks.model import LaneSignature
 from mqtasks.scheduler.fleet import FitIndex, Fleet, RunnerRoom
+from mqtasks.scheduler.limits import Openings
 from mqtasks.scheduler.unplaced import Reason
 
 GPU = (("gpu", "a100"),)
@@ -103,7 +104,8 @@ def test_overlapping_pools_see_what_the_other_took():
 )
 def test_each_reason_is_told_with_its_figures(signature, reason, words):
     fleet = Fleet(
-        [room("r", cpu=1.0, memory=100), room("full", executors=("full",), live=4)], {"work": 3}
+        [room("r", cpu=1.0, memory=100), room("full", executors=("full",), live=4)],
+        Openings({"work": 3}),
     )
     assert fleet.room(signature) == 0
     why = fleet.explain(signature)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mqtasks.model import AsyncTask, LaneSignature, TaskMetadata
 from mqtasks.scheduler.fleet import Fleet, RunnerRoom
+from mqtasks.scheduler.limits import Openings
 from mqtasks.scheduler.placement import Demand, Placement, place
 from mqtasks.scheduler.unplaced import Reason
 
@@ -80,7 +81,7 @@ def test_lanes_of_one_executor_share_its_limit():
         demand(1, [task(1), task(2)], concurrency=3),
         demand(2, [task(3), task(4)], concurrency=3, memory=1),
     ]
-    fleet = Fleet([runner(slots=9, memory=9)], {"work": 1})
+    fleet = Fleet([runner(slots=9, memory=9)], Openings({"work": 1}))
     assert len(placed(place(fleet, lanes, NOW))) == 2
 
 
@@ -158,7 +159,7 @@ def demands(draw) -> list[Demand]:
 @settings(max_examples=300, deadline=None)
 @given(fleets(), demands(), st.dictionaries(st.sampled_from(EXECUTORS), st.integers(0, 3)))
 def test_p6_placement_keeps_every_promise(rooms, lanes, live):
-    result = place(Fleet(rooms, live), lanes, NOW)
+    result = place(Fleet(rooms, Openings(live)), lanes, NOW)
     lane_of = {item.id: lane for lane in lanes for item in lane.tasks}
     ids = placed(result)
     assert len(ids) == len(set(ids)) == result.count
@@ -193,7 +194,7 @@ def test_p6_placement_keeps_every_promise(rooms, lanes, live):
     # A lane is served from its front, and stops only where nothing of it fits any more.
     after = Fleet(
         [_left(rooms[i], i, result, lane_of) for i in range(len(rooms))],
-        {name: live.get(name, 0) + started[name] for name in EXECUTORS},
+        Openings({name: live.get(name, 0) + started[name] for name in EXECUTORS}),
     )
     for lane in lanes:
         served = [item.id in ids for item in lane.tasks]

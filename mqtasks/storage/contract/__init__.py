@@ -16,16 +16,21 @@ from mqtasks.storage.contract.records import (
     Completion,
     ExecutorCount,
     ExecutorLimit,
+    KeyLimit,
     LaneLoad,
     LaneSample,
+    Limit,
     Orphans,
     Owned,
     PruneReport,
+    RateRule,
     Renewal,
     RescueReport,
     RetryRequest,
     Trigger,
     WriteReport,
+    executor_bucket,
+    key_bucket,
 )
 from mqtasks.storage.contract.runners import LeaseOperations, RunnerOperations
 from mqtasks.storage.contract.steps import StepOperations, WaitOperations
@@ -41,14 +46,17 @@ __all__ = [
     "ExecutorCount",
     "ExecutorLimit",
     "JoinedTransaction",
+    "KeyLimit",
     "LaneLoad",
     "LaneSample",
     "LeaseOperations",
+    "Limit",
     "Orphans",
     "Owned",
     "PauseOperations",
     "PruneReport",
     "QueueOperations",
+    "RateRule",
     "Renewal",
     "RescueReport",
     "RetryRequest",
@@ -59,6 +67,8 @@ __all__ = [
     "Trigger",
     "WaitOperations",
     "WriteReport",
+    "executor_bucket",
+    "key_bucket",
 ]
 
 

@@ -10,9 +10,9 @@ from mqtasks.storage.contract.records import (
     Allocation,
     CancelReport,
     Completion,
-    ExecutorLimit,
     LaneLoad,
     LaneSample,
+    Limit,
     Owned,
     RetryRequest,
     WriteReport,
@@ -62,7 +62,7 @@ class QueueOperations(ABC):
         self,
         allocations: Sequence[Allocation],
         leadership: Leadership | None = None,
-        limits: Sequence[ExecutorLimit] = (),
+        limits: Sequence[Limit] = (),
     ) -> frozenset[int]:
         """Give tasks to runners and return the ids that were given (P1, P2, P6).
 
@@ -70,11 +70,20 @@ class QueueOperations(ABC):
         held any more (skipped when None: a caller that allocates by hand); locks the runner rows
         (ascending id) and drops allocations to a runner that has a row but is not ACTIVE in that
         generation, or whose lease has lapsed; counts live tasks of the limited executors and
-        drops allocations that would exceed a limit; then, where the row still has that epoch
+        keys and drops allocations that would exceed a limit, or find their bucket without a token
+        (in the order given; of two limits for one thing the lower holds; what is dropped, here or
+        before, takes neither room nor tokens); then, where the row still has that epoch
         and is CREATED (or, by hand only, RUNNING at another runner), writes RUNNING, the runner,
         its generation, epoch + 1, started_at 0 and last_heartbeat now. A runner without a row
         (foreign implementation) is accepted only by hand. A RUNNING task that changes hands so
         gets an attempt row (LOST) for the allocation that this ends.
+        """
+
+    @abstractmethod
+    def rate_buckets(self, buckets: Sequence[str]) -> dict[str, int]:
+        """Return when these token buckets will be full again: unix microseconds, database clock.
+
+        Those never used are left out, and so may be those that are full. See `RateLimit.tokens`.
         """
 
     @abstractmethod

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import msgspec
 
-from mqtasks.model import CronTask, ExecuteResult, LaneSignature, NewTask
+from mqtasks.model import CronTask, ExecuteResult, LaneSignature, NewTask, RateLimit
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -36,6 +38,33 @@ class ExecutorLimit(msgspec.Struct, frozen=True):
 
     executor: str
     most: int
+
+
+class KeyLimit(msgspec.Struct, frozen=True):
+    """At most ``most`` live tasks with this concurrency key over the whole fleet."""
+
+    key: str
+    most: int
+
+
+class RateRule(msgspec.Struct, frozen=True):
+    """Tasks of this bucket (see `executor_bucket`, `key_bucket`) start at this rate at most."""
+
+    bucket: str
+    rate: RateLimit
+
+
+Limit: TypeAlias = ExecutorLimit | KeyLimit | RateRule
+
+
+def executor_bucket(executor: str) -> str:
+    """Return the name of the token bucket of an executor (stored form)."""
+    return f"executor:{executor}"
+
+
+def key_bucket(key: str) -> str:
+    """Return the name of the token bucket of a concurrency key."""
+    return f"key:{key}"
 
 
 class Owned(msgspec.Struct, frozen=True):

@@ -23,13 +23,14 @@ from mqtasks.model import (
 from mqtasks.storage.contract import (
     Allocation,
     CancelReport,
-    ExecutorLimit,
     LaneLoad,
     LaneSample,
+    Limit,
     QueueOperations,
 )
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.rows import Row
+from mqtasks.storage.quota import Quota, needs_keys
 
 _WAITING: Final = frozenset({int(TaskStatus.CREATED), int(TaskStatus.SCHEDULED)})
 
@@ -78,7 +79,7 @@ class MemoryQueue(MemoryBase, QueueOperations):
         self,
         allocations: Sequence[Allocation],
         leadership: Leadership | None = None,
-        limits: Sequence[ExecutorLimit] = (),
+        limits: Sequence[Limit] = (),
     ) -> frozenset[int]:
         """Give tasks to runners and return the ids that were given."""
         if not allocations:
@@ -88,7 +89,7 @@ class MemoryQueue(MemoryBase, QueueOperations):
         with self._transaction as now:
             self._demand_leadership(leadership, now)
             by_hand = leadership is None
-            room = self._room(limits)
+            quota = self._quota(limits, now) if limits else None
             open_runners: dict[tuple[str, int], bool] = {}
             for item in allocations:
                 runner = (item.runner_id, item.generation)
@@ -98,10 +99,12 @@ class MemoryQueue(MemoryBase, QueueOperations):
                 row = tables.rows.get(item.task_id)
                 if not is_open or row is None or not _is_free(row, item, by_hand):
                     continue
-                if row.status == TaskStatus.CREATED and row.executor in room:
-                    if room[row.executor] <= 0:
-                        continue
-                    room[row.executor] -= 1
+                if (
+                    quota is not None
+                    and row.status == TaskStatus.CREATED
+                    and not quota.admits(row.executor, _signature(row).key)
+                ):
+                    continue
                 if row.status == TaskStatus.RUNNING:
                     tables.history(_displaced(row, now))
                 tables.unlink(row)
@@ -112,7 +115,15 @@ class MemoryQueue(MemoryBase, QueueOperations):
                 row.last_heartbeat = row.allocated_at = now
                 tables.link(row)
                 given.add(item.task_id)
+            if quota is not None:
+                tables.buckets.update(quota.changed())
         return frozenset(given)
+
+    def rate_buckets(self, buckets: Sequence[str]) -> dict[str, int]:
+        """Return when these token buckets will be full again: unix microseconds."""
+        with self._transaction:
+            known = self._tables.buckets
+            return {bucket: known[bucket] for bucket in buckets if bucket in known}
 
     def live_load(self) -> list[LaneLoad]:
         """Return how many live rows each runner owns, by lane."""
@@ -190,12 +201,16 @@ class MemoryQueue(MemoryBase, QueueOperations):
 
     # -- shared; the caller holds the lock -----------------------------------------------------
 
-    def _room(self, limits: Sequence[ExecutorLimit]) -> dict[str, int]:
-        room: dict[str, int] = {}
-        for limit in limits:
-            left = limit.most - self._tables.live_executors.get(limit.executor, 0)
-            room[limit.executor] = min(left, room.get(limit.executor, left))
-        return room
+    def _quota(self, limits: Sequence[Limit], now: int) -> Quota:
+        tables = self._tables
+        live_keys: dict[str, int] = {}
+        for rows in tables.live_lanes.values() if needs_keys(limits) else ():
+            key = _signature(next(iter(rows.values()))).key
+            live_keys[key] = live_keys.get(key, 0) + len(rows)
+        full = [name for name, full_at in tables.buckets.items() if full_at <= now * 1000]
+        for name in full:
+            del tables.buckets[name]
+        return Quota(limits, tables.live_executors, live_keys, tables.buckets, now * 1000)
 
     def _takes_tasks(self, runner_id: str, generation: int, now: int, by_hand: bool) -> bool:  # noqa: FBT001 - private
         runner = self._tables.runners.get(runner_id)

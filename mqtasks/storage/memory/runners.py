@@ -98,4 +98,9 @@ class MemoryRunners(MemoryRescue, RunnerOperations):
 
 
 def _copy(record: RunnerRecord) -> RunnerRecord:
-    return replace(record, labels=dict(record.labels), executors=tuple(record.executors))
+    return replace(
+        record,
+        labels=dict(record.labels),
+        executors=tuple(record.executors),
+        resources={name: float(amount) for name, amount in record.resources.items()},
+    )

@@ -68,6 +68,7 @@ class Tables:
         self.live: dict[str, dict[int, Row]] = {}
         self.live_lanes: dict[int, dict[int, Row]] = {}
         self.live_executors: dict[str, int] = defaultdict(int)
+        self.buckets: dict[str, int] = {}
         self.attempts: dict[int, dict[int, Attempt]] = {}
         self.steps: dict[int, dict[str, StepRecord]] = {}
         self.runners: dict[str, RunnerRow] = {}

@@ -11,6 +11,16 @@ SELECT {now};
 -- Which server answers, and its clock in seconds.
 SELECT @@hostname, @@port, @@GLOBAL.server_id, UNIX_TIMESTAMP();
 
+-- name: caller_place
+-- Where a connection leads, and how it is set: a caller's must lead where ours do.
+SELECT @@hostname, @@port, @@GLOBAL.server_id, @@datadir, DATABASE(), @@autocommit,
+    @@max_allowed_packet, @@auto_increment_increment;
+
+-- name: table_engines
+-- The storage engines of our tables.
+SELECT table_name, engine FROM information_schema.tables
+WHERE table_schema = DATABASE() AND LEFT(table_name, 8) = 'mqtasks_';
+
 -- name: uptime
 -- For how many seconds it runs.
 SHOW GLOBAL STATUS LIKE 'Uptime';
@@ -202,8 +212,21 @@ SELECT runner_id, generation, state, lease_expires_at > {now} FROM mqtasks_runne
 WHERE runner_id IN ({in}) ORDER BY runner_id LOCK IN SHARE MODE;
 
 -- name: executors_of
--- State and executor of tasks that are to be allocated.
-SELECT task_id, status, runner, epoch, executor FROM mqtasks_task WHERE task_id IN ({in});
+-- State, executor and options of tasks that are to be allocated.
+SELECT task_id, status, runner, epoch, executor, options, lane FROM mqtasks_task
+WHERE task_id IN ({in});
+
+-- name: rate_buckets
+-- When token buckets will be full again.
+SELECT bucket, full_at_us FROM mqtasks_rate WHERE bucket IN ({in});
+
+-- name: set_buckets
+-- Take tokens from buckets; the text goes on with further rows.
+REPLACE INTO mqtasks_rate (bucket, full_at_us) VALUES (?, ?);
+
+-- name: forget_buckets
+-- Drop buckets that are full: they are as good as unused.
+DELETE FROM mqtasks_rate WHERE full_at_us <= ?;
 
 -- name: allocate
 -- Give CREATED rows to runners.
@@ -376,9 +399,18 @@ WHERE runner_id = ? AND generation = ? AND (state <> 3 OR ? = 3);
 
 -- name: runners
 -- All runner rows.
-SELECT runner_id, generation, holder, state, lease_expires_at - {now}, executors, labels, cpu,
-    memory, parallelism, max_wait_tasks, host, pid, version, started_at
-FROM mqtasks_runner ORDER BY runner_id;
+SELECT r.runner_id, generation, holder, state, lease_expires_at - {now}, executors, labels, cpu,
+    memory, parallelism, max_wait_tasks, host, pid, version, started_at, resources
+FROM mqtasks_runner AS r LEFT JOIN mqtasks_runner_resource AS o ON o.runner_id = r.runner_id
+ORDER BY r.runner_id;
+
+-- name: offer_resources
+-- Note the named resources of a runner.
+REPLACE INTO mqtasks_runner_resource (runner_id, resources) VALUES (?, ?);
+
+-- name: withdraw_resources
+-- A runner has no named resources, or is gone.
+DELETE FROM mqtasks_runner_resource WHERE runner_id = ?;
 
 -- name: fence_runner
 -- End a generation whose process is known dead.

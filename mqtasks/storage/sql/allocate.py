@@ -7,15 +7,27 @@ from collections.abc import Iterable, Sequence
 from typing import Final
 
 from mqtasks.errors import MQTasksError, NotLeader
-from mqtasks.model import AttemptOutcome, Leadership, RunnerState, TaskStatus
-from mqtasks.storage.contract import Allocation, ExecutorLimit
+from mqtasks.model import (
+    AttemptOutcome,
+    Leadership,
+    RunnerState,
+    TaskStatus,
+    options_from_bytes,
+)
+from mqtasks.storage.contract import Allocation, Limit
+from mqtasks.storage.quota import Quota, buckets_of
 from mqtasks.storage.sql.base import SqlBase, by_id, when_disabled
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.history import record_attempts
 from mqtasks.storage.sql.lanes import live_counts, live_samples
+from mqtasks.storage.sql.queries import template
 from mqtasks.storage.sql.rows import Row
 
-_LANES_REMEMBERED: Final = 10_000
+_LANES_REMEMBERED: Final = 100_000
+_SWEEP: Final = 200
+"""Allocations under rates after which buckets that are full are dropped."""
+_BUCKETS: Final = 400
+"""Buckets written by one statement."""
 _FIELDS: Final = ("task_id", "epoch", "runner", "generation")
 
 
@@ -30,15 +42,17 @@ class _Mismatch(MQTasksError):
 class SqlAllocate(SqlBase):
     """See `QueueOperations.allocate_many`."""
 
-    _lane_executors: dict[int, str]
-    """Executor by lane, as far as met. Never stale: the lane is a hash that includes it."""
+    _lane_groups: dict[int, tuple[str, str]]
+    """Executor and key by lane, as far as met. Never stale: the lane is a hash of both."""
+    _rated: int
+    """How many allocations took tokens."""
 
     @when_disabled(frozenset[int])
     def allocate_many(
         self,
         allocations: Sequence[Allocation],
         leadership: Leadership | None = None,
-        limits: Sequence[ExecutorLimit] = (),
+        limits: Sequence[Limit] = (),
     ) -> frozenset[int]:
         """Give tasks to runners and return the ids that were given."""
         if not allocations:
@@ -63,7 +77,7 @@ class SqlAllocate(SqlBase):
         session: Session,
         allocations: Sequence[Allocation],
         leadership: Leadership,
-        limits: Sequence[ExecutorLimit],
+        limits: Sequence[Limit],
     ) -> frozenset[int]:
         """Write without a look at the rows; raise _Mismatch, undoing all, if one has moved."""
         demand_leadership(session, leadership, alone=bool(limits))
@@ -81,7 +95,7 @@ class SqlAllocate(SqlBase):
         session: Session,
         allocations: Sequence[Allocation],
         leadership: Leadership | None,
-        limits: Sequence[ExecutorLimit],
+        limits: Sequence[Limit],
         *,
         repeated: bool,
     ) -> frozenset[int]:
@@ -107,45 +121,76 @@ class SqlAllocate(SqlBase):
         session: Session,
         rows: Iterable[Row],
         batch: Sequence[Allocation],
-        limits: Sequence[ExecutorLimit],
+        limits: Sequence[Limit],
     ) -> list[Allocation]:
-        """Drop allocations that would exceed a limit; ``rows`` are those of ``executors_of``.
+        """Drop allocations that a limit forbids; ``rows`` are those of ``executors_of``.
 
-        Live tasks are counted by lane, which is index only; the lane tells the executor.
+        Live tasks are counted by lane, which is index only; the lane tells executor and key.
         """
-        live: Counter[str] = Counter()
+        known = {row[0]: row for row in rows}
         by_lane: Counter[int] = Counter()
         for (_, lane), count in live_counts(session).items():
             by_lane[lane] += count
-        executors = self._executors(session, by_lane)
+        live_executors: Counter[str] = Counter()
+        live_keys: Counter[str] = Counter()
+        groups = self._groups(session, by_lane)
         for lane, count in by_lane.items():
-            live[executors.get(lane, "")] += count
-        room: dict[str, int] = {}
-        for limit in limits:
-            left = limit.most - live[limit.executor]
-            room[limit.executor] = min(left, room.get(limit.executor, left))
-        known = {row[0]: row for row in rows}
+            executor, key = groups.get(lane, ("", ""))
+            live_executors[executor] += count
+            live_keys[key] += count
+        names = buckets_of(limits)
+        now_us = session.now() * 1000 if names else 0
+        buckets: dict[str, int] = dict(session.rows_in("rate_buckets", names)) if names else {}
+        quota = Quota(limits, live_executors, live_keys, buckets, now_us)
         kept: list[Allocation] = []
         for item in batch:
-            row = known[item.task_id]
-            executor = row[4]
+            _, status, _, _, executor, options, lane = known[item.task_id]
             # A task that is live already, and only changes hands, is counted already.
-            if row[1] == TaskStatus.CREATED and executor in room:
-                if room[executor] <= 0:
+            if status == TaskStatus.CREATED:
+                group = self._remember(lane, executor, options)
+                if not quota.admits(*group):
                     continue
-                room[executor] -= 1
             kept.append(item)
+        self._take_tokens(session, quota.changed(), now_us)
         return kept
 
-    def _executors(self, session: Session, lanes: Iterable[int]) -> dict[int, str]:
-        """Return the executor of each lane that has live rows."""
-        remembered = self._lane_executors
+    def _take_tokens(self, session: Session, changed: dict[str, int], now_us: int) -> None:
+        """Write buckets. The leader row is locked, so nobody else reads or writes them."""
+        if not changed:
+            return
+        self._rated += 1
+        if self._rated % _SWEEP == 0:
+            session.run("forget_buckets", now_us)
+        names = list(changed)
+        for start in range(0, len(names), _BUCKETS):
+            part = names[start : start + _BUCKETS]
+            write = template(session.text("set_buckets") + ", (?, ?)" * (len(part) - 1))
+            session.run(write, *(value for name in part for value in (name, changed[name])))
+
+    def _groups(self, session: Session, lanes: Iterable[int]) -> dict[int, tuple[str, str]]:
+        """Return executor and key of each lane that has live rows."""
+        remembered = self._lane_groups
         known = {lane: remembered[lane] for lane in lanes if lane in remembered}
-        for lane, executor, _ in live_samples(session, set(lanes) - known.keys()):
-            known[lane] = executor
-            if len(remembered) < _LANES_REMEMBERED:
-                remembered[lane] = executor
+        for lane, executor, options in live_samples(session, set(lanes) - known.keys()):
+            known[lane] = self._remember(lane, executor, options)
         return known
+
+    def _remember(self, lane: int, executor: str, options: bytes) -> tuple[str, str]:
+        group = self._lane_groups.get(lane)
+        if group is None:
+            group = (executor, options_from_bytes(options).concurrency_key)
+            if len(self._lane_groups) >= _LANES_REMEMBERED:
+                self._lane_groups.clear()
+            self._lane_groups[lane] = group
+        return group
+
+    @when_disabled(dict[str, int])
+    def rate_buckets(self, buckets: Sequence[str]) -> dict[str, int]:
+        """Return when these token buckets will be full again: unix microseconds."""
+        names = sorted(set(buckets))
+        if not names:
+            return {}
+        return self._db.read(lambda session: dict(session.rows_in("rate_buckets", names)))
 
 
 def demand_leadership(

@@ -20,6 +20,7 @@ from mqtasks.storage.sql.rows import Row
 _STATES: Final = {int(state): state for state in RunnerState}
 _encode = msgspec.json.Encoder(order="sorted").encode
 _decode_names = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_resources = msgspec.json.Decoder(dict[str, float]).decode
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 
 
@@ -44,6 +45,10 @@ class SqlRunners(SqlBase):
                     "restart_runner", runner.holder, lease_ms, *_described(runner), runner.id
                 )
                 generation = row[0] + 1
+            if runner.resources:
+                session.run("offer_resources", runner.id, _encode(runner.resources))
+            else:
+                session.run("withdraw_resources", runner.id)
             rescue(session, runner.id, was_started, max_crashes)
             return generation
 
@@ -87,11 +92,10 @@ class SqlRunners(SqlBase):
 
         def work(session: Session) -> int:
             stopped = [row[0] for row in session.rows("stopped_runners", stopped_for_ms)]
-            return sum(
-                session.run("delete_runner", runner_id)
-                for runner_id in stopped
-                if not session.rows("live_ids", runner_id)
-            )
+            idle = [name for name in stopped if not session.rows("live_ids", name)]
+            for runner_id in idle:
+                session.run("withdraw_resources", runner_id)
+            return sum(session.run("delete_runner", runner_id) for runner_id in idle)
 
         return self._db.transact(work)
 
@@ -150,6 +154,7 @@ def _from_row(row: Row) -> RunnerRecord:
         pid,
         version,
         started_at,
+        resources,
     ) = row
     return RunnerRecord(
         id=runner_id,
@@ -167,4 +172,5 @@ def _from_row(row: Row) -> RunnerRecord:
         pid=pid,
         version=version,
         started_at=started_at,
+        resources=_decode_resources(resources) if resources else {},
     )

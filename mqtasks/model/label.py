@@ -1,0 +1,74 @@
+"""Rules about a runner's labels: what a task may ask for beside plain equality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal, TypeAlias
+
+import msgspec
+
+from mqtasks.errors import InvalidArgument
+
+Operator: TypeAlias = Literal["in", "not", "exists"]
+_WORDS: Final = {"in": " in ", "not": " not in "}
+
+
+class LabelRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """One rule about the label it is the value of. Made by `label`."""
+
+    op: Operator
+    values: tuple[str, ...] = ()
+
+    def matches(self, value: str | None) -> bool:
+        """Return whether a runner with this value of the label (None: without it) may be used."""
+        if self.op == "in":
+            return value in self.values
+        if self.op == "not":
+            return value not in self.values
+        return value is not None
+
+    def show(self, key: str) -> str:
+        """Return the rule as people read it."""
+        if self.op == "exists":
+            return key
+        return f"{key}{_WORDS[self.op]}({', '.join(self.values)})"
+
+
+class LabelBuilder:
+    """Makes rules for `TaskOptions.labels`; a plain string there means equality."""
+
+    @staticmethod
+    def in_(*values: str) -> LabelRule:
+        """The runner's label must have one of these values."""
+        return LabelRule("in", _some("label.in_", values))
+
+    @staticmethod
+    def not_(*values: str) -> LabelRule:
+        """The runner's label must have none of these values; a runner without it will do."""
+        return LabelRule("not", _some("label.not_", values))
+
+    @staticmethod
+    def exists() -> LabelRule:
+        """The runner must have the label, whatever its value."""
+        return LabelRule("exists")
+
+
+label: Final = LabelBuilder()
+"""``labels={"zone": label.in_("a", "b"), "kind": label.not_("spot"), "gpu": label.exists()}``"""
+
+
+def labels_match(
+    wanted: Mapping[str, str | LabelRule],
+    labels: Mapping[str, str],
+) -> bool:
+    """Return whether a runner with ``labels`` has what a task wants."""
+    return all(
+        labels.get(key) == rule if isinstance(rule, str) else rule.matches(labels.get(key))
+        for key, rule in wanted.items()
+    )
+
+
+def _some(what: str, values: tuple[str, ...]) -> tuple[str, ...]:
+    if not values or not all(isinstance(value, str) for value in values):
+        raise InvalidArgument(what, values, "takes one or more values, each a string")
+    return tuple(sorted(set(values)))
