@@ -25,6 +25,12 @@ if TYPE_CHECKING:
 @setting("--labels", "What tasks may ask for: gpu=yes,zone=a.", metavar="KEY=VALUE,...")
 @setting("--cpu", "Cores offered to tasks that reserve some.", metavar="CORES")
 @setting("--memory", "Memory offered to tasks that reserve some: 8GiB.", metavar="BYTES")
+@setting(
+    "--resource",
+    "Named amounts offered to tasks that reserve some: gpu=2,licence=1.",
+    name="resources",
+    metavar="NAME=AMOUNT,...",
+)
 @setting("--shutdown-timeout", "How long running tasks may go on after a stop.", metavar="SECONDS")
 @option("--runner-id", metavar="ID", help="Unique name; -1, -2 ... is appended to several.")
 @option("--with-scheduler", is_flag=True, help="Also schedule; among several, one leads.")

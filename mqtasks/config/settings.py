@@ -119,6 +119,9 @@ class Settings:
         values.size(0),
         "Bytes of memory the runner offers for reservations; by default all of the host's.",
     )
+    resources: Mapping[str, float] = option(
+        dict, values.amounts, "Named amounts the runner offers for reservations: gpu=2,licence=1."
+    )
     log_level: str = option(
         "info", values.choice("debug", "info", "warning", "error"), "What is logged."
     )

@@ -124,6 +124,22 @@ def labels(value: Any) -> Mapping[str, str]:
     return dict(value)
 
 
+def amounts(value: Any) -> Mapping[str, float]:
+    """Parse a table of names to numbers > 0; as text: ``gpu=2,licence=1``, or a JSON object."""
+    remedy = "must map names to numbers above 0: a table, or text such as gpu=2,licence=1"
+    if isinstance(value, str):
+        value = _labels_from_text(value.strip(), remedy)
+    found = {
+        name: math.nan if isinstance(amount, bool) else _float(amount)
+        for name, amount in (value.items() if isinstance(value, Mapping) else [("", 0)])
+    }
+    if not all(
+        isinstance(name, str) and name and 0 < got < math.inf for name, got in found.items()
+    ):
+        raise ValueError(remedy)
+    return found
+
+
 def _labels_from_text(words: str, remedy: str) -> Any:
     if words.startswith("{"):
         try:

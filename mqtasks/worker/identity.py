@@ -85,6 +85,7 @@ class Identity:
                 labels=dict(record.labels),
                 cpu=record.cpu,
                 memory=record.memory,
+                resources=dict(record.resources),
                 parallelism=record.parallelism,
                 max_wait_tasks=record.max_wait_tasks,
                 host=record.host,

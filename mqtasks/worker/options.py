@@ -65,6 +65,8 @@ class RunnerOptions:
     """Cores offered to tasks that reserve some; 0 = such tasks are not placed here."""
     memory: int = 0
     """Bytes offered to tasks that reserve some; 0 = such tasks are not placed here."""
+    resources: Mapping[str, float] = field(default_factory=dict)
+    """Named amounts offered to tasks that reserve some, > 0: ``{"gpu": 2}``."""
     heartbeat: Literal["process", "thread"] = "process"
     """Who renews the lease: a process of its own, which no user code can starve, or a thread of
     this one, which code that holds the interpreter for long can. Memory storage: always thread."""
@@ -79,6 +81,7 @@ class RunnerOptions:
         self._check_numbers()
         self._check_relations()
         object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+        object.__setattr__(self, "resources", MappingProxyType(dict(self.resources)))
 
     def _check_types(self) -> None:
         for name in _INTEGERS:
@@ -92,6 +95,12 @@ class RunnerOptions:
         for key, value in self.labels.items():
             checked_id("labels", key)
             checked_id(f"labels[{key!r}]", value, empty=True)
+        for name, amount in self.resources.items():
+            checked_id("resources", name)
+            if isinstance(amount, bool) or not isinstance(amount, (int, float)):
+                raise InvalidArgument(f"resources[{name!r}]", amount, "must be a number")
+            if not 0 < amount < float("inf"):
+                raise InvalidArgument(f"resources[{name!r}]", amount, "must be > 0 and finite")
 
     def _check_numbers(self) -> None:
         if not 1 <= self.parallelism <= MAX_PARALLELISM:
@@ -147,6 +156,7 @@ class RunnerOptions:
         """Return the options as JSON can carry them to a child process; the logger is left out."""
         values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "logger"}
         values["labels"] = dict(self.labels)
+        values["resources"] = dict(self.resources)
         return values
 
     @classmethod

@@ -61,7 +61,8 @@ class TaskRunner:
         self._lease: Lease | None = None
         self._stopped = threading.Event()
         for definition in registry or ():
-            self.register_executor(definition.executor, executor_of(definition))
+            executor = executor_of(definition)
+            self._executors.register(definition.executor, executor, definition.codec)
 
     @property
     def runner_id(self) -> str:
@@ -162,6 +163,7 @@ class TaskRunner:
             labels=dict(options.labels),
             cpu=options.cpu,
             memory=options.memory,
+            resources=dict(options.resources),
             parallelism=options.parallelism,
             max_wait_tasks=options.max_wait_tasks,
             host=socket.gethostname(),
