@@ -113,6 +113,14 @@ class MQTasks:
                 self._pid = os.getpid()
             return self._runtime.service
 
+    def committed(self) -> None:
+        """Tell the scheduler that a transaction with tasks was committed; returns at once.
+
+        For connections whose library has no hook after commit (PyMySQL, mysqlclient, sqlite3).
+        Without it the tasks wait for the scheduler's next poll.
+        """
+        self.service.hint_created()
+
     def configure(self, settings: Settings) -> None:
         """Use other settings from now on; the present connection, if any, is closed."""
         self.close()

@@ -80,13 +80,16 @@ class Task(Generic[P, R]):
         delay: float | timedelta = 0.0,
         at: datetime | None = None,
         parent: str = "",
+        connection: Any = None,
         **changes: Any,
     ) -> Call[P, R]:
         """Return a variant that enqueues with other options, typed as the task itself.
 
         ``id`` is the producer's own unique name (up to 255 bytes): creating it twice creates it
         once. ``delay`` (seconds >= 0 or timedelta) or ``at`` (aware datetime) say when it is due.
-        ``parent`` is a metadata id that groups tasks. ``changes`` are fields of `TaskOptions`,
+        ``parent`` is a metadata id that groups tasks. ``connection`` is one of yours, with an open
+        transaction: the task is committed or rolled back with it, see docs/how-to/transactions.md.
+        ``changes`` are fields of `TaskOptions`,
         for example ``priority`` or ``max_retry_times``.
         """
         seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
@@ -109,7 +112,7 @@ class Task(Generic[P, R]):
         if id is not None:
             checked_id("id", id)
         run_at = 0 if at is None else max(1, int(at.astimezone(UTC).timestamp() * 1000))
-        return Call(self, id, parent, run_at, options)
+        return Call(self, id, parent, run_at, options, connection=connection)
 
     def _new(
         self,
@@ -123,8 +126,12 @@ class Task(Generic[P, R]):
         metadata = TaskMetadata(name, definition.executor, context, call.options)
         return NewTask(metadata, call.parent, call.run_at)
 
-    def _create(self, tasks: Sequence[NewTask]) -> list[TaskHandle[R]]:
-        created = self._app.service.create_tasks(tasks)
+    def _create(self, tasks: Sequence[NewTask], connection: Any) -> list[TaskHandle[R]]:
+        service = self._app.service
+        if connection is None:
+            created = service.create_tasks(tasks)
+        else:
+            created = service.create_tasks_in(connection, tasks)
         return [
             TaskHandle(
                 self._service, made.task_id, task.metadata.id, self._decode, is_new=made.is_new
@@ -147,7 +154,7 @@ class Task(Generic[P, R]):
 class Call(Generic[P, R]):
     """A task with options for one or more calls; see `Task.options`. Immutable."""
 
-    __slots__ = ("_task", "id", "options", "parent", "run_at")
+    __slots__ = ("_task", "connection", "id", "options", "parent", "run_at")
 
     def __init__(
         self,
@@ -156,6 +163,8 @@ class Call(Generic[P, R]):
         parent: str,
         run_at: int,
         options: TaskOptions,
+        *,
+        connection: Any = None,
     ) -> None:
         """Keep the options; users call `Task.options`."""
         self._task = task
@@ -163,11 +172,12 @@ class Call(Generic[P, R]):
         self.parent = parent
         self.run_at = run_at
         self.options = options
+        self.connection = connection
 
     def enqueue(self, *args: P.args, **kwargs: P.kwargs) -> TaskHandle[R]:
         """As `Task.enqueue`, with these options."""
         task = self._task
-        return task._create([task._new(self, args, kwargs)])[0]  # noqa: SLF001 - one module
+        return task._create([task._new(self, args, kwargs)], self.connection)[0]  # noqa: SLF001 - one module
 
     def enqueue_many(
         self,
@@ -184,7 +194,9 @@ class Call(Generic[P, R]):
         task = self._task
         handles: list[TaskHandle[R]] = []
         for part in _chunks(calls, chunk):
-            handles += task._create([self._one(call) for call in part])  # noqa: SLF001
+            handles += task._create(  # noqa: SLF001
+                [self._one(call) for call in part], self.connection
+            )
             if progress is not None:
                 progress(len(handles))
         return handles

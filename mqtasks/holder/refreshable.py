@@ -101,6 +101,10 @@ _RefreshableTaskStorage: Any = type(
         "__init__": _init,
         **{name: _operation(name) for name in TaskStorage.__abstractmethods__},
         "close": lambda self: self.follower.close(),
+        # On a caller's connection nothing is tried again.
+        "join": lambda self, connection, *, begin=False: self.follower.current.join(
+            connection, begin=begin
+        ),
         "change_count": lambda self: self.follower.current.change_count(),
         "interrupt": lambda self, thread_id: self.follower.current.interrupt(thread_id),
         "capabilities": property(lambda self: self.follower.current.capabilities),

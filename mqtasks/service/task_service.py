@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.conditions import Condition, where
@@ -105,17 +105,37 @@ class TaskService:
 
     def create_tasks(self, tasks: Sequence[NewTask]) -> list[Created]:
         """As `create_batch`, with parent and due time for each, and who was new in the answer."""
-        limit = self.max_payload_bytes
-        for task in tasks:
-            size = len(task.metadata.context)
-            if size > limit:
-                raise PayloadTooLarge(f"context of task {task.metadata.id!r}", size, limit)
+        self._check_sizes(tasks)
         created = self.storage.create_tasks(tasks)
         if len(created) < len(tasks):  # the framework is switched off: nothing was written
             return [Created(0, is_new=False) for _ in tasks]
         if any(item.is_new for item in created):
             self.hint_created()
         return created
+
+    def create_tasks_in(self, connection: Any, tasks: Sequence[NewTask]) -> list[Created]:
+        """As `create_tasks`, in the transaction that is open on a connection of the caller's.
+
+        The rows commit or roll back with the caller's writes. The hint goes out after the commit
+        where the connection's library tells of it; else call `hint_created`, or leave it to
+        polling. Raises InvalidArgument for a connection that cannot be joined, TransactionAborted
+        for any error of the database: nothing is tried again (P10).
+        """
+        self._check_sizes(tasks)
+        joined = self.storage.join(connection)
+        created = joined.create_tasks(tasks)
+        if len(created) < len(tasks):
+            return [Created(0, is_new=False) for _ in tasks]
+        if any(item.is_new for item in created):
+            joined.after_commit(self.hint_created)
+        return created
+
+    def _check_sizes(self, tasks: Sequence[NewTask]) -> None:
+        limit = self.max_payload_bytes
+        for task in tasks:
+            size = len(task.metadata.context)
+            if size > limit:
+                raise PayloadTooLarge(f"context of task {task.metadata.id!r}", size, limit)
 
     # -- the worker's side, one by one (the reference's form) ------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from mqtasks.worker.held import Held, Phase
+from mqtasks.worker.held import Cancel, Held, Phase
 
 
 class Canceller:
@@ -18,6 +18,8 @@ class Canceller:
         """Cancel one task; return False if it had been cancelled, or has ended, already."""
         if held.cancel_reason or held.phase is Phase.ENDED:
             return False
+        if held.completion is not None and reason == Cancel.REASSIGNED:
+            return False  # it has completed itself, and that is why storage lists it no more
         held.cancel_reason = reason  # before the event is looked up, see wait_cancelled
         event = held.cancel_event
         if event is not None:

@@ -17,7 +17,7 @@ from mqtasks.model import ExecuteResult, ResultCode
 from mqtasks.storage.contract import APPLIED, Completion, RetryRequest, TaskStorage, WriteReport
 from mqtasks.worker.held import Held, Holdings
 from mqtasks.worker.once import Once
-from mqtasks.worker.outcome import Failed, Released
+from mqtasks.worker.outcome import Committed, Failed, Released
 from mqtasks.worker.progress import ProgressWriter
 from mqtasks.worker.telemetry import Telemetry
 
@@ -91,7 +91,7 @@ class Completer:
 
     def _flush_progress(self) -> None:
         for held in self._batch:
-            if held.progress is not None:
+            if held.progress is not None and type(held.outcome) is not Committed:
                 self._progress.write(held)
 
     def _commit(self, helds: list[Held]) -> None:
@@ -116,11 +116,14 @@ class Completer:
         """Return tasks by the operation that writes their outcome."""
         ended: list[Held] = []
         retried: list[Held] = []
+        committed: list[Held] = []
         released: dict[str, list[Held]] = {}
         for held in helds:
             outcome = held.outcome
             if isinstance(outcome, ExecuteResult):
                 ended.append(held)
+            elif isinstance(outcome, Committed):
+                committed.append(held)
             elif isinstance(outcome, Released):
                 released.setdefault(outcome.reason, []).append(held)
             elif isinstance(outcome, Failed) and outcome.delay_ms is not None:
@@ -130,6 +133,8 @@ class Completer:
         parts: list[tuple[list[Held], Callable[[list[Held]], WriteReport]]] = []
         if ended:
             parts.append((ended, self._complete))
+        if committed:
+            parts.append((committed, lambda _: APPLIED))
         if retried:
             parts.append((retried, self._retry))
         parts.extend((part, self._release) for part in released.values())

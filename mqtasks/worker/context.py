@@ -14,6 +14,7 @@ import msgspec
 from mqtasks.errors import MQTasksError, TaskInterrupted
 from mqtasks.model import AsyncTask
 from mqtasks.worker.held import Held
+from mqtasks.worker.transaction import TaskTransaction, Transactions
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
@@ -43,6 +44,7 @@ class Surroundings(msgspec.Struct, frozen=True, eq=False):
     encode: Callable[[Any], bytes]
     """A result or progress value as bytes."""
     log: logging.Logger
+    transactions: Transactions
 
 
 class TaskContext:
@@ -159,6 +161,37 @@ class TaskContext:
         surroundings = self._surroundings
         data = value if type(value) is bytes else surroundings.encode(value)
         surroundings.report_progress(self._held, data)
+
+    def transaction(self, connection: Any) -> TaskTransaction:
+        """Return a block whose writes on ``connection`` and the task's completion commit together.
+
+        Leaving the block completes the task, with ``result`` of the block as its result, if and
+        only if this runner still owns it in this epoch; otherwise all is rolled back and
+        InvalidTask raised, as it is when a cancellation was requested. ``connection`` leads to the
+        database of the tasks: PyMySQL, mysqlclient, sqlite3, a SQLAlchemy Connection or Session, a
+        Django connection. Raises InvalidArgument for any other, TransactionAborted for an error of
+        the database: nothing is tried again. It blocks; in an ``async def`` executor use it in
+        `asyncio.to_thread`.
+        """
+        return TaskTransaction(
+            self._held, connection, self._surroundings.transactions, self._encode
+        )
+
+    def complete(self, value: Any = None, *, connection: Any) -> None:
+        """Write the task's completion into the transaction open on ``connection``; you commit it.
+
+        As `transaction`, for code whose framework commits. If it raises, roll back. A task whose
+        executor returns without that commit has failed this attempt.
+        """
+        transactions = self._surroundings.transactions
+        joined = transactions.join(connection, begin=False)
+        data = b"" if value is None else value if type(value) is bytes else self._encode(value)
+        transactions.complete(self._held, data, joined)
+
+    def _encode(self, value: Any) -> bytes:
+        call = self._held.executor.call
+        encode: Callable[[Any], bytes] = getattr(call, "encode", self._surroundings.encode)
+        return encode(value)
 
     @property
     def log(self) -> TaskLog:

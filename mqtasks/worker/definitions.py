@@ -32,6 +32,8 @@ def _plain_call(definition: TaskDefinition) -> TaskExecutor:
             value = function()
         return None if value is None else encode(value)
 
+    # `TaskContext.transaction` stores results as the task's own codec does.
+    execute.encode = encode  # type: ignore[attr-defined]
     return execute
 
 
@@ -43,6 +45,8 @@ def _async_call(definition: TaskDefinition) -> TaskExecutor:
         value = await function(*args, **kwargs)
         return None if value is None else encode(value)
 
+    # `TaskContext.transaction` stores results as the task's own codec does.
+    execute.encode = encode  # type: ignore[attr-defined]
     return execute
 
 

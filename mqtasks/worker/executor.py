@@ -9,7 +9,12 @@ from contextvars import Context
 from typing import Any
 
 from mqtasks.clock import Clock
-from mqtasks.errors import MQTasksError, PayloadTooLarge, TaskInterrupted
+from mqtasks.errors import (
+    MQTasksError,
+    PayloadTooLarge,
+    TaskInterrupted,
+    TransactionAborted,
+)
 from mqtasks.events import EventBus
 from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
 from mqtasks.retry import Retry, Rng, decide
@@ -17,7 +22,7 @@ from mqtasks.worker.board import Board
 from mqtasks.worker.context import Surroundings, TaskContext, current
 from mqtasks.worker.describe import error_text, traceback_text
 from mqtasks.worker.held import Cancel, Held, Phase
-from mqtasks.worker.outcome import Failed, Outcome, Released
+from mqtasks.worker.outcome import Committed, Failed, Outcome, Released
 
 _INTERRUPTIONS = (TaskInterrupted, asyncio.CancelledError)
 
@@ -66,6 +71,8 @@ class Execution:
             outcome = self._failure(held, error)
         else:
             outcome = self._returned(held, outcome)
+        if held.completion is not None:
+            outcome = self._transacted(held, held.completion, outcome)
         self._board.vacate(held.slot)
         self._end(held, outcome)
 
@@ -84,6 +91,8 @@ class Execution:
             outcome = self._failure(held, error)
         else:
             outcome = self._returned(held, outcome)
+        if held.completion is not None:
+            outcome = self._transacted(held, held.completion, outcome)
         self._board.vacate(held.slot)
         self._end_async(held, outcome)
 
@@ -154,6 +163,18 @@ class Execution:
         if reason == Cancel.TIMEOUT:
             return self._timed_out(held, None)
         return Released(reason) if held.told and reason != Cancel.CANCELED else outcome
+
+    def _transacted(self, held: Held, result: ExecuteResult, outcome: Outcome) -> Outcome:
+        """Return what an end means after a completion in the executor's own transaction.
+
+        What is committed stands, whatever the executor did afterwards.
+        """
+        if self._surroundings.transactions.committed(held):
+            return Committed(result)
+        if not isinstance(outcome, ExecuteResult):
+            return outcome
+        error = TransactionAborted("the transaction that completes the task was not committed")
+        return self._failed(held, error, error_text(error), "", AttemptOutcome.FAILED)
 
     def _timed_out(self, held: Held, error: BaseException | None) -> Outcome:
         text = f"timed out after {held.task.metadata.options.timeout:g} s"

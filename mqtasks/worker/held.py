@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mqtasks.model import AsyncTask, TaskEpoch
+from mqtasks.model import AsyncTask, ExecuteResult, TaskEpoch
 from mqtasks.worker.executors import Executor
 from mqtasks.worker.outcome import Outcome
 
@@ -69,6 +69,10 @@ class Held(msgspec.Struct, eq=False):
     marked: bool = False
     """Storage knows that it has started."""
     outcome: Outcome | None = None
+    completion: ExecuteResult | None = None
+    """Written in a transaction of the executor's, whose commit may be open."""
+    completed: bool = False
+    """That transaction is known to be committed."""
     cancel_reason: str = ""
     told: bool = False
     """The executor has seen that it shall give up, or had it thrown at it."""

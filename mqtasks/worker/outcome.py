@@ -24,5 +24,11 @@ class Released(msgspec.Struct, frozen=True):
     reason: str
 
 
-Outcome: TypeAlias = ExecuteResult | Failed | Released
+class Committed(msgspec.Struct, frozen=True):
+    """A success that the executor's own transaction has committed: nothing is left to write."""
+
+    result: ExecuteResult
+
+
+Outcome: TypeAlias = ExecuteResult | Failed | Released | Committed
 """An ExecuteResult is a success."""

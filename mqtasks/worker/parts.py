@@ -36,6 +36,7 @@ from mqtasks.worker.progress import ProgressWriter
 from mqtasks.worker.slots import SlotNews
 from mqtasks.worker.telemetry import Telemetry
 from mqtasks.worker.threads import ExecutorThreads
+from mqtasks.worker.transaction import Transactions
 from mqtasks.worker.watchdog import Watchdog
 
 _IDLE: Final = 60.0
@@ -88,7 +89,12 @@ class Parts:
         )
         encode = PayloadCodec(service.max_payload_bytes).encode_result
         self.surroundings: Final = Surroundings(
-            runner_id, clock.monotonic, self.progress.report, encode, options.log
+            runner_id,
+            clock.monotonic,
+            self.progress.report,
+            encode,
+            options.log,
+            Transactions(runner_id, storage, clock.monotonic),
         )
         self.execution: Final = Execution(
             board,

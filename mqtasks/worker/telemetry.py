@@ -9,7 +9,7 @@ from mqtasks.events import EventBus
 from mqtasks.model import ExecuteResult
 from mqtasks.storage.contract import WriteReport
 from mqtasks.worker.held import Held
-from mqtasks.worker.outcome import Failed, Released
+from mqtasks.worker.outcome import Committed, Failed, Released
 
 
 class Telemetry:
@@ -34,7 +34,7 @@ class Telemetry:
             helds = [held for held in helds if held.task_id not in lost]
         for held in helds:
             kind = type(held.outcome)
-            if kind is ExecuteResult:
+            if kind is ExecuteResult or kind is Committed:
                 self.completed_total += 1
             elif kind is Failed:
                 self.failed_total += 1

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final
 
-import pymysql
+# By name: `pymysql.install_as_MySQLdb` with Django replaces the attribute `pymysql.err`.
+from pymysql.err import Error
 
 from mqtasks.errors import (
     ConfigError,
@@ -76,7 +77,7 @@ _UNKNOWN_HOST: Final = re.compile(r"gaierror|Errno -[235]\b|[Nn]ame or service|g
 
 def number(error: BaseException) -> int:
     """Return the error number; 0 if the driver gave none, -1 for an error of another kind."""
-    if isinstance(error, pymysql.err.Error):
+    if isinstance(error, Error):
         first = error.args[0] if error.args else 0
         return first if isinstance(first, int) else -1
     return 2013 if isinstance(error, OSError) else -1
@@ -113,6 +114,6 @@ def _fatal(code: int, told: str, shown: str) -> MQTasksError:
 
 
 def _message(error: BaseException) -> str:
-    if isinstance(error, pymysql.err.Error) and len(error.args) > 1:
+    if isinstance(error, Error) and len(error.args) > 1:
         return f"{error.args[0]}: {error.args[1]}"
     return str(error) or type(error).__name__

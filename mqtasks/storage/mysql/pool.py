@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import pymysql
 from pymysql.constants import CLIENT, FIELD_TYPE
+from pymysql.err import Error
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.errors import ConfigError, StorageUnavailable
@@ -40,7 +41,7 @@ _CONVERTERS: Final[dict[Any, Any]] = {
 class MySQLPool:
     """See `Dialect`. The last connection given back is lent first, so that idle ones lapse."""
 
-    errors: tuple[type[BaseException], ...] = (pymysql.err.Error, OSError)
+    errors: tuple[type[BaseException], ...] = (Error, OSError)
     bare_writes = True
     tries = 6
 

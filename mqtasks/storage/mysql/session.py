@@ -6,9 +6,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from socket import socket
 from typing import Any, Final
 
-import pymysql
 from pymysql.connections import Connection
 from pymysql.cursors import Cursor
+from pymysql.err import IntegrityError
 
 from mqtasks.clock import Clock
 from mqtasks.errors import InvalidArgument
@@ -202,7 +202,7 @@ class MySQLSession(Session):
         self._check_size(sql)
         try:
             return self.connection.query(sql)
-        except pymysql.err.IntegrityError as error:
+        except IntegrityError as error:
             if error.args[0] == DUPLICATE:
                 raise DuplicateKey(str(error.args[1])) from error
             raise

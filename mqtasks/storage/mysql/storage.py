@@ -6,15 +6,18 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from typing import Any
 
 from mqtasks.clock import Clock
 from mqtasks.debug import framework_disabled
 from mqtasks.errors import InvalidArgument, StorageConflict
-from mqtasks.storage.contract import Capabilities
+from mqtasks.storage.contract import Capabilities, JoinedTransaction
 from mqtasks.storage.mysql.address import parse_address
+from mqtasks.storage.mysql.joined import Place, open_session
 from mqtasks.storage.mysql.pool import MySQLPool
 from mqtasks.storage.sql.database import Database
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.joined import SqlJoined
 from mqtasks.storage.sql.storage import SQLTaskStorage
 
 DEFAULT_POOL_SIZE = 16
@@ -66,6 +69,8 @@ class MySQLTaskStorage(SQLTaskStorage):
                 host_clock=False,
             ),
         )
+        self._clock = clock
+        self._place = Place(self._db)
         self._identity_lock = threading.Lock()
         self._last_identity = ("", 0)
 
@@ -85,6 +90,11 @@ class MySQLTaskStorage(SQLTaskStorage):
     def interrupt(self, thread_id: int) -> bool:
         """Break the connection on which another thread waits; its call raises."""
         return self._pool.interrupt(thread_id)
+
+    def join(self, connection: Any, *, begin: bool = False) -> JoinedTransaction:
+        """Take part in a transaction on a connection of the caller's to the same schema."""
+        session, handle = open_session(connection, self._place, self._clock, begin=begin)
+        return SqlJoined(session, handle, self._note_retentions)
 
     def server_identity(self) -> str:
         """Return text that changes when another server, or a restarted one, answers."""

@@ -47,17 +47,20 @@ class SqlBase:
 
         Rounded down to a power of two, so that there are few, and nearly always none to write.
         """
-        wanted = {_floor(item) for item in options if item.retention is not None} - self._noted
-        if not wanted:
-            return
+        wanted = self._new_retentions(options)
+        if wanted:
+            self._db.transact(lambda session: note_retentions(session, wanted))
+            self._noted |= wanted
 
-        def note(session: Session) -> None:
-            for floor in sorted(wanted):
-                if not session.rows("has_retention", floor):
-                    session.run("note_retention", floor)
+    def _new_retentions(self, options: Iterable[TaskOptions]) -> set[int]:
+        return {_floor(item) for item in options if item.retention is not None} - self._noted
 
-        self._db.transact(note)
-        self._noted |= wanted
+
+def note_retentions(session: Session, floors: Iterable[int]) -> None:
+    """Write down rounded retentions where they are not."""
+    for floor in sorted(floors):
+        if not session.rows("has_retention", floor):
+            session.run("note_retention", floor)
 
 
 def _floor(options: TaskOptions) -> int:

@@ -36,11 +36,7 @@ class SqlCreate(SqlBase):
             self._note_retentions(task.metadata.options for task in special)
         if len(tasks) == 1:
             return [self._db.single(lambda session: _create_one(session, tasks))]
-        unique = {task.metadata.id: task for task in tasks}
-        if len(unique) < len(tasks):
-            # The first of each id is created; assigning again does not move a key.
-            unique.update((task.metadata.id, task) for task in reversed(tasks))
-        ordered = list(unique.values())
+        ordered = first_of_each(tasks)
 
         def in_one(session: Session) -> dict[str, Created] | None:
             fits = session.insert_batch(ordered, 0) == len(ordered)
@@ -49,14 +45,28 @@ class SqlCreate(SqlBase):
         made = self._db.single(in_one)
         if made is None:
             made = self._db.transact(lambda session: create_in(session, ordered))
-        answers: list[Created] = []
-        for task in tasks:
-            answer = made[task.metadata.id]
-            answers.append(answer)
-            if answer.is_new:
-                # The same id again in this batch names the row that this one has just made.
-                made[task.metadata.id] = Created(answer.task_id, is_new=False)
-        return answers
+        return answers(tasks, made)
+
+
+def first_of_each(tasks: Sequence[NewTask]) -> list[NewTask]:
+    """Return the first task of each metadata id, in the order given."""
+    unique = {task.metadata.id: task for task in tasks}
+    if len(unique) < len(tasks):
+        # The first of each id is created; assigning again does not move a key.
+        unique.update((task.metadata.id, task) for task in reversed(tasks))
+    return list(unique.values())
+
+
+def answers(tasks: Sequence[NewTask], made: dict[str, Created]) -> list[Created]:
+    """Return the answer for each task; only the first of an id can be new."""
+    found: list[Created] = []
+    for task in tasks:
+        answer = made[task.metadata.id]
+        found.append(answer)
+        if answer.is_new:
+            # The same id again in this batch names the row that this one has just made.
+            made[task.metadata.id] = Created(answer.task_id, is_new=False)
+    return found
 
 
 def _create_one(session: Session, tasks: Sequence[NewTask]) -> Created:

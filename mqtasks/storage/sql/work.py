@@ -37,7 +37,7 @@ class SqlWork(SqlBase):
     @lost_when_disabled
     def complete_many(self, runner_id: str, completions: Sequence[Completion]) -> WriteReport:
         """End tasks as COMPLETED with their results; fenced."""
-        batch = [_checked(item) for item in completions]
+        batch = [checked(item) for item in completions]
         successes = by_id(item for item in batch if item.result.code is ResultCode.SUCCESS)
         failures = by_id(item for item in batch if item.result.code is not ResultCode.SUCCESS)
 
@@ -48,7 +48,7 @@ class SqlWork(SqlBase):
 
         def all_at_once(session: Session) -> WriteReport:
             tally = Tally()
-            if successes and _complete(session, runner_id, successes) < len(successes):
+            if successes and complete_in(session, runner_id, successes) < len(successes):
                 settle(session, runner_id, [_ending(item) for item in successes], tally)
             endings = [_ending(item) for item in failures]
             end_live(session, runner_id, endings, _write_failures, tally)
@@ -57,7 +57,7 @@ class SqlWork(SqlBase):
         size = sum(len(item.result.value) for item in successes)
         if failures or len(successes) > BATCH or size > _ONE_STATEMENT_BYTES:
             return self._db.transact(all_at_once)
-        matched = self._db.single(lambda session: _complete(session, runner_id, successes))
+        matched = self._db.single(lambda session: complete_in(session, runner_id, successes))
         return APPLIED if matched == len(successes) else self._db.transact(look)
 
     @lost_when_disabled
@@ -121,12 +121,14 @@ class SqlWork(SqlBase):
         return self._db.transact(work)
 
 
-def _checked(item: Completion) -> Completion:
+def checked(item: Completion) -> Completion:
+    """Return a completion whose result can be stored; raises InvalidArgument."""
     result = checked_result(item.result)
     return item if result is item.result else replace(item, result=result)
 
 
-def _complete(session: Session, runner_id: str, batch: Sequence[Completion]) -> int:
+def complete_in(session: Session, runner_id: str, batch: Sequence[Completion]) -> int:
+    """End RUNNING tasks as COMPLETED, SUCCESS; return how many matched."""
     rows = [
         (item.task_id, item.epoch, item.result.value or None, item.elapsed_ms) for item in batch
     ]

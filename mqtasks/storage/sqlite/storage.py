@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.errors import SchemaMismatch, StorageUnavailable
+from mqtasks.model import TaskOptions
 from mqtasks.storage import migrate
-from mqtasks.storage.contract import Capabilities
+from mqtasks.storage.contract import Capabilities, JoinedTransaction
+from mqtasks.storage.sql.base import note_retentions
 from mqtasks.storage.sql.database import Database
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.joined import SqlJoined
 from mqtasks.storage.sql.storage import SQLTaskStorage
 from mqtasks.storage.sqlite.dialect import SQLiteDialect
 from mqtasks.storage.sqlite.errors import classify
 from mqtasks.storage.sqlite.files import checked_path, is_absent, open_file
+from mqtasks.storage.sqlite.joined import open_session
 
 
 class SQLiteTaskStorage(SQLTaskStorage):
@@ -85,6 +90,16 @@ class SQLiteTaskStorage(SQLTaskStorage):
         if is_absent(self.path):
             raise SchemaMismatch(f"SQLite file {self.path} does not exist; run: mqtasks migrate up")
         super().check_schema()
+
+    def join(self, connection: Any, *, begin: bool = False) -> JoinedTransaction:
+        """Take part in a transaction on a connection of the caller's to the same file."""
+        session, handle = open_session(connection, self.path, self._clock, begin=begin)
+
+        def note(options: Iterable[TaskOptions]) -> None:
+            # In the caller's transaction, which holds the write lock; so not yet certain.
+            note_retentions(session, self._new_retentions(options))
+
+        return SqlJoined(session, handle, note)
 
     def server_identity(self) -> str:
         """Return text that changes when the file is another one, or was locked for long.
