@@ -33,6 +33,7 @@ _VIEW_AGE: Final = 1.0
 """Seconds after which what runners own is counted again, even if the last count suffices."""
 _TOKEN_PAUSE: Final = 0.01
 """Shortest wait for the token of a rate: what comes within it is taken together."""
+_BUCKETS_REMEMBERED: Final = 100_000
 _SHORT_GAP: Final = 0.002
 _LONG_GAP: Final = 0.02
 
@@ -66,6 +67,7 @@ class Allocator:
         self._rebalancer = Rebalancer()
         self._tenants = TenantTurns()
         self._token_in: float | None = None
+        self._buckets: dict[str, int] = {}
         self._turn = 0
         self._fleet = Fleet(())
         self._someone_waits = True
@@ -181,11 +183,28 @@ class Allocator:
         return placement, len(given)
 
     def _see_buckets(self, fleet: Fleet, signatures: Mapping[int, LaneSignature]) -> None:
-        """Read the token buckets of rated lanes; nothing is read while there are none."""
-        buckets = {bucket for item in signatures.values() for bucket, _ in rates_of(item)}
-        if buckets:
-            now_us = self._service.database_clock.now_ms() * 1000
-            fleet.openings.see_buckets(self._service.storage.rate_buckets(sorted(buckets)), now_us)
+        """Tell the fleet the token buckets of rated lanes; read those that may have a token.
+
+        A bucket is only ever put off further, so one that was seen empty is so until its time.
+        """
+        rated = {rule for item in signatures.values() for rule in rates_of(item)}
+        if not rated:
+            return
+        now_us = self._service.database_clock.now_ms() * 1000
+        known = self._buckets
+        wanted = {
+            bucket
+            for bucket, rate in rated
+            if bucket not in known or rate.tokens(known[bucket], now_us) > 0
+        }
+        if wanted:
+            if len(known) > _BUCKETS_REMEMBERED:
+                known.clear()
+            wanted |= {bucket for bucket, _ in rated if bucket not in known}
+            for bucket in wanted:
+                known.pop(bucket, None)
+            known.update(self._service.storage.rate_buckets(sorted(wanted)))
+        fleet.openings.see_buckets(known, now_us)
 
     def _note_tokens(self, fleet: Fleet) -> None:
         """Remember when the first token comes that a lane of this round waits for."""

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqtasks.model import AsyncTask, LaneSignature, TaskMetadata, TaskStatus, label
+from mqtasks.model import AsyncTask, ExecuteResult, LaneSignature, TaskMetadata, TaskStatus, label
 from mqtasks.scheduler.fleet import Fleet, RunnerRoom
 from mqtasks.scheduler.placement import Demand, place
 from mqtasks.scheduler.tenants import TenantTurns
 from mqtasks.scheduler.unplaced import Reason
+from mqtasks.storage.contract import Completion
 from tests.scheduler.harness import World
 
 NOW = 1_000_000
@@ -94,6 +95,40 @@ def test_p7_busy_keys_are_skipped_without_reading_their_rows(world: World):
     assert world.status(task) is TaskStatus.RUNNING
     assert world.spy.calls["lane_tasks"] == 1
     assert world.spy.calls["allocate_many"] == 1
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"concurrency_key": "busy"},
+        {"executor": "rated", "rate_limit": "1/h"},
+        {"tenant": "other", "labels": {"zone": label.in_("a", "b")}},
+        {"tenant": "other", "labels": {"zone": label.exists()}},
+        {"resources": {"gpu": 1}, "priority": 9},
+    ],
+    ids=["key", "rate", "in", "exists", "resource"],
+)
+def test_m13_p7_a_backlog_that_cannot_be_placed_costs_a_pass_next_to_nothing(world: World, options):
+    leader = world.leader(leader_ttl=600.0)
+    world.runner("r1", "work", "rated", parallelism=9)
+
+    def cost() -> tuple[int, int]:
+        (task,) = world.create()
+        world.spy.reset()
+        leader.parts.allocator.run_once()
+        assert world.status(task) is TaskStatus.RUNNING
+        done = world.task(task)
+        world.storage.complete_many("r1", [Completion(done.id, done.epoch, ExecuteResult())])
+        return sum(world.spy.calls.values()), world.spy.rows_read
+
+    cost()
+    calls, rows = cost()
+    world.create(5_000, **options)
+    leader.parts.allocate()
+    leader.parts.allocate()
+    calls_behind, rows_behind = cost()
+    assert calls_behind < 2 * calls
+    assert rows_behind == rows
 
 
 # -- rates -----------------------------------------------------------------------------------------
@@ -300,7 +335,8 @@ def test_m13_reserved_sums_never_exceed_what_a_runner_offers(offers, wants):
         )
         for i, (resources, cpu, memory) in enumerate(offers)
     ]  # fmt: skip
-    lanes, signature_by_task = [], {}
+    lanes: list[Demand] = []
+    signature_by_task: dict[int, LaneSignature] = {}
     for lane, (resources, cpu, memory, tenant) in enumerate(wants):
         signature = LaneSignature(
             "work", cpu=cpu, memory=memory, tenant=tenant,

@@ -9,13 +9,14 @@ from mqtasks.model import (
     SUCCESS,
     ExecuteResult,
     NewTask,
+    RateLimit,
     ResultCode,
     RunnerRecord,
     TaskEpoch,
     TaskMetadata,
     TaskOptions,
 )
-from mqtasks.storage.contract import APPLIED, Allocation, Completion, Renewal
+from mqtasks.storage.contract import APPLIED, Allocation, Completion, KeyLimit, RateRule, Renewal
 from mqtasks.storage.mysql import MySQLTaskStorage
 from mqtasks.storage.sql.queries import Template
 
@@ -185,6 +186,31 @@ def test_p7_fifty_known_lanes_are_one_statement(counted, storage):
     assert len(first) == 50
     assert again == first
     assert len(sent) == 1
+
+
+def test_p7_the_signatures_of_a_thousand_lanes_are_a_few_statements(counted, storage):
+    options = [TaskOptions(concurrency_key=f"key {n}") for n in range(1000)]
+    storage.create_tasks(
+        [NewTask(TaskMetadata(f"t{n}", "work", options=item)) for n, item in enumerate(options)]
+    )
+    lanes = [lane for task in storage.query() for lane in [task.lane]]
+    answer, sent = counted("lane_signatures", lanes)
+    assert sorted(item.signature.key for item in answer) == sorted(
+        item.concurrency_key for item in options
+    )
+    assert len(sent) <= 11
+
+
+def test_s3_tokens_cost_three_statements_and_nobody_else_pays_for_them(counted, storage):
+    given, leadership = running(storage, 100)
+    _, plain = counted("allocate_many", given[:50], leadership)
+    assert not any("mqtasks_rate" in sql for sql in plain)
+    storage.allocate_many(given[50:60], leadership, [KeyLimit("none", 1)])  # knows the lane now
+    _, limited = counted("allocate_many", given[60:70], leadership, [KeyLimit("none", 1)])
+    assert not any("mqtasks_rate" in sql for sql in limited)
+    rules = [RateRule("executor:work", RateLimit(1000))]
+    _, rated = counted("allocate_many", given[70:80], leadership, rules)
+    assert len(rated) == len(limited) + 3, "the clock, the buckets read, the buckets written"
 
 
 def test_a_retention_is_noted_once(counted):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -152,7 +154,7 @@ def test_a_rule_needs_values(make):
 
 
 def test_p7_each_limit_makes_a_lane_of_its_own_and_none_moves_the_old_ones():
-    variants = [
+    variants: list[dict[str, Any]] = [
         {},
         {"concurrency_key": "a"},
         {"concurrency_key": "b"},

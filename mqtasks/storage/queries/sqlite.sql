@@ -173,9 +173,10 @@ SELECT runner, queue_lane, COUNT(*) FROM mqtasks_task INDEXED BY mqtasks_task_qu
 WHERE status = ? GROUP BY runner, queue_lane;
 
 -- name: created_sample
--- One CREATED row of a lane.
-SELECT executor, options FROM mqtasks_task INDEXED BY mqtasks_task_queue
-WHERE status = 0 AND runner = '' AND queue_lane = ? LIMIT 1;
+-- One CREATED row of a lane; many of these are joined by UNION ALL, each a seek of its own.
+SELECT * FROM (SELECT queue_lane, executor, options
+    FROM mqtasks_task INDEXED BY mqtasks_task_queue
+    WHERE status = 0 AND runner = '' AND queue_lane = ? LIMIT 1) AS sample;
 
 -- name: live_samples
 -- One live row of each of these lanes.

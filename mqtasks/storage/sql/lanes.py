@@ -9,8 +9,11 @@ from mqtasks.model import LIVE, AsyncTask
 from mqtasks.storage.contract import LaneLoad, LaneSample
 from mqtasks.storage.sql.base import SqlBase, nothing, when_disabled
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.queries import template
 from mqtasks.storage.sql.rows import signature_from
 
+_SEEKS: Final = 100
+"""Lanes looked at by one statement."""
 LIVE_STATUSES: Final = tuple(sorted(map(int, LIVE)))
 
 
@@ -55,10 +58,13 @@ class SqlLanes(SqlBase):
 
         def work(session: Session) -> list[LaneSample]:
             found = {}
-            for lane in set(lanes):
-                row = session.one("created_sample", lane)
-                if row is not None:
-                    found[lane] = signature_from(*row)
+            wanted = sorted(set(lanes))
+            for start in range(0, len(wanted), _SEEKS):
+                part = wanted[start : start + _SEEKS]
+                one = session.text("created_sample")
+                samples = session.rows(template(" UNION ALL ".join([one] * len(part))), *part)
+                for lane, executor, options in samples:
+                    found[lane] = signature_from(executor, options)
             for lane, executor, options in live_samples(session, set(lanes) - found.keys()):
                 found[lane] = signature_from(executor, options)
             return [LaneSample(lane, found[lane]) for lane in sorted(found)]

@@ -72,7 +72,7 @@ def test_s2_p6_forced_leaders_never_exceed_a_limit_while_runners_are_lost(
     """Two that take the lead from each other, and a runner that dies again and again."""
     storages = [stage.storage, opener(stage.clock)]
     generation = stage.register()
-    options = {"concurrency_key": "k"} if kind == "key" else {}
+    options: dict[str, Any] = {"concurrency_key": "k"} if kind == "key" else {}
     stage.storage.create_tasks([new(f"t{n}", **options) for n in range(200)])
     limits = [KeyLimit("k", limit) if kind == "key" else ExecutorLimit("work", limit)]
     lane = lane_of(new("x", **options).metadata)

@@ -51,6 +51,8 @@ options = st.builds(
     delay_duration=st.sampled_from([0, 0, 0, 2, 20]),
     max_reassign_times=st.sampled_from([0, 0, 1]),
     labels=st.sampled_from([{}, {}, {"zone": "a"}]),
+    concurrency_key=st.sampled_from(["", "", "a", "b"]),
+    tenant=st.sampled_from(["", "", "t"]),
     retention=st.sampled_from([None, None, 0, 60]),
 )
 executors = st.sampled_from(["work", 7])

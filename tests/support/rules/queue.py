@@ -5,13 +5,13 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.stateful import rule
 
-from mqtasks.model import (
-    AttemptOutcome,
-)
+from mqtasks.model import AttemptOutcome, RateLimit
 from mqtasks.storage.contract import (
     Allocation,
     Completion,
     ExecutorLimit,
+    KeyLimit,
+    RateRule,
     RetryRequest,
 )
 from tests.support.rules.base import (
@@ -40,8 +40,18 @@ class QueueRules(Comparison):
         stale=beliefs,
         by_hand=st.booleans(),
         limits=st.lists(
-            st.builds(ExecutorLimit, st.sampled_from(["work", "0000000007"]), st.integers(0, 3)),
-            max_size=2,
+            st.one_of(
+                st.builds(
+                    ExecutorLimit, st.sampled_from(["work", "0000000007"]), st.integers(0, 3)
+                ),
+                st.builds(KeyLimit, st.sampled_from(["a", "b"]), st.integers(0, 3)),
+                st.builds(
+                    RateRule,
+                    st.sampled_from(["executor:work", "key:a"]),
+                    st.builds(RateLimit, st.sampled_from([1, 3]), st.sampled_from([1.0, 9.0])),
+                ),
+            ),
+            max_size=3,
         ),
     )
     def allocate(self, names, runner, belief, stale, by_hand, limits) -> None:
