@@ -109,6 +109,14 @@ class TaskNotFound(MQTasksError):
         self.task = task
 
 
+class CronNotFound(MQTasksError):
+    """No cron task with this metadata id is stored."""
+
+    def __init__(self, cron_id: str) -> None:
+        super().__init__(f"cron task {cron_id!r} is not stored (never added, or deleted)")
+        self.cron_id = cron_id
+
+
 class TaskFailed(MQTasksError):
     """The awaited task ended FAILED; ``error`` is the executor's last error text."""
 
