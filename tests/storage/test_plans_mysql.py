@@ -21,6 +21,7 @@ from mqtasks.model import (
 from mqtasks.storage import migrate
 from mqtasks.storage.contract import Allocation, Completion, ExecutorLimit, RetryRequest
 from mqtasks.storage.mysql import MySQLTaskStorage
+from mqtasks.storage.mysql.address import address_url
 from mqtasks.storage.mysql.session import MySQLSession
 from tests.support.servers import temporary_database
 
@@ -200,6 +201,19 @@ def test_p7_lanes_are_found_by_seeks_alone(plans, storage):
     assert [plan for plan in found if plan["Extra"] not in one_seek] == []
     assert len(found) > 20, "each lane, and what is behind the last"
     assert {plan["sql"] for plan in found} == {found[0]["sql"]}, "one statement"
+
+
+def test_p7_lanes_not_met_before_are_read_from_the_index_in_order(storage, plans):
+    at = storage.address
+    url = address_url(at.user, at.password, f"{at.host}:{at.port}", at.database)
+    with MySQLTaskStorage(url) as fresh:
+        found = plans(lambda: fresh.lanes(0, 100))
+    entries = [plan for plan in found if "ORDER BY queue_lane LIMIT" in plan["sql"]]
+    assert entries
+    for plan in entries:
+        assert plan["key"] == QUEUE
+        assert "Using index" in plan["Extra"]
+        assert "filesort" not in plan["Extra"]
 
 
 def test_p7_old_statistics_turn_no_seek_into_a_scan(plans, storage, mariadb):

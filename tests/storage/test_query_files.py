@@ -14,7 +14,17 @@ from mqtasks.storage.sqlite import SQLiteTaskStorage
 
 DIALECTS = ("mysql", "sqlite")
 # Statements that only one dialect can ask.
-ONLY = {"mysql": {"server", "uptime", "take_named_lock", "caller_place", "table_engines"}, "sqlite": set()}
+ONLY = {
+    "mysql": {
+        "lane_entries",
+        "server",
+        "uptime",
+        "take_named_lock",
+        "caller_place",
+        "table_engines",
+    },
+    "sqlite": set(),
+}
 _MECHANICAL = re.compile(
     r" FORCE INDEX \(\w+\)| INDEXED BY \w+| FOR UPDATE| LOCK IN SHARE MODE"
     r"| ENGINE=InnoDB DEFAULT CHARSET=utf8mb4"

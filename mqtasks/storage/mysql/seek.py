@@ -2,7 +2,9 @@
 
 No optimizer here seeks from lane to lane by itself: it reads every row in between. MIN() over an
 index range is one seek, so the lanes met before are asked for together, each with the gap in front
-of it. Where nothing changed, one statement answers; a lane that is new costs one more.
+of it. Where nothing changed, one statement answers; a lane that is new costs one more. Where new
+ones follow each other (a key for each task, say), the next index entries are read instead: a few
+hundred, however many rows a lane holds.
 """
 
 from __future__ import annotations
@@ -17,6 +19,8 @@ from mqtasks.storage.sql.rows import Row
 
 SEEKS: Final = 64
 """Seeks in one statement."""
+ENTRIES: Final = 512
+"""Index entries read in one statement."""
 _MOST: Final = 1024
 _PATIENCE: Final = 100
 """Times a lane may be found empty before it is forgotten."""
@@ -63,14 +67,29 @@ def find_lanes(
     memory: LaneMemory,
     after: int,
     limit: int,
+    entries: Callable[[int], list[int]],
 ) -> list[int]:
     """Return up to ``limit`` lanes > ``after`` that hold rows, ascending.
 
     ``seek(ranges)`` returns (index, first lane in that range or None) for each range (low, high].
+    ``entries(lane)`` returns the lanes of the first `ENTRIES` rows of lanes > ``lane``, ascending.
     """
     found: list[int] = []
     at = after
+    strangers = 0
     while at < MAX_NUMBER and len(found) < limit:
+        if strangers > 1:
+            read = entries(at)
+            fresh = list(dict.fromkeys(read))
+            for lane in fresh:
+                memory.met(lane)
+            found += fresh
+            if len(read) < ENTRIES:
+                break
+            at = fresh[-1]
+            # One long lane fills what was read: behind it seeks do better.
+            strangers = strangers if len(fresh) > SEEKS else 0
+            continue
         known = memory.behind(at, min(SEEKS, limit - len(found)))
         lows = [at, *known]
         # Behind the last known lane only if all the others fit into this statement.
@@ -85,6 +104,8 @@ def find_lanes(
                 memory.missed(high)
             if lane is not None and lane != high:
                 at = lane  # a lane we did not know: go on right behind it
+                strangers += 1
                 break
             at = high
+            strangers = 0
     return found[:limit]

@@ -17,7 +17,7 @@ from mqtasks.storage.mysql.errors import DUPLICATE
 from mqtasks.storage.mysql.insert import render_tasks
 from mqtasks.storage.mysql.packed import PACKED_COLUMNS, unpack_tasks
 from mqtasks.storage.mysql.render import by_key, integers, literal, weight
-from mqtasks.storage.mysql.seek import LaneMemory, find_lanes
+from mqtasks.storage.mysql.seek import ENTRIES, LaneMemory, find_lanes
 from mqtasks.storage.sql.dialect import BATCH, DuplicateKey, Session
 from mqtasks.storage.sql.queries import Template, load_queries
 from mqtasks.storage.sql.rows import Row
@@ -153,7 +153,7 @@ class MySQLSession(Session):
 
     def lanes(self, after: int, limit: int) -> list[int]:
         """Return up to ``limit`` lanes > ``after`` that hold CREATED rows; one seek for each."""
-        return find_lanes(self._seek, self._lanes, after, limit)
+        return find_lanes(self._seek, self._lanes, after, limit, self._entries)
 
     @property
     def socket(self) -> socket:
@@ -170,6 +170,9 @@ class MySQLSession(Session):
     def _seek(self, ranges: Sequence[tuple[int, int]]) -> list[Row]:
         seeks = [self._render("lanes", (at, *bounds)) for at, bounds in enumerate(ranges)]
         return self._read(" UNION ALL ".join(seeks))
+
+    def _entries(self, after: int) -> list[int]:
+        return [row[0] for row in self.rows("lane_entries", after, ENTRIES)]
 
     def _now(self) -> str:
         return SERVER_NOW if self._clock is None else str(self._clock.now_ms())

@@ -176,6 +176,11 @@ ORDER BY run_at LIMIT 1;
 SELECT ?, MIN(queue_lane) FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
 WHERE status = 0 AND runner = '' AND queue_lane > ? AND queue_lane <= ?;
 
+-- name: lane_entries
+-- The lanes of the next CREATED rows, in index order.
+SELECT queue_lane FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
+WHERE status = 0 AND runner = '' AND queue_lane > ? ORDER BY queue_lane LIMIT ?;
+
 -- name: lane_tasks
 -- The head of a lane, in index order.
 SELECT {task_columns} FROM mqtasks_task FORCE INDEX (mqtasks_task_queue)
