@@ -10,7 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
-from mqtasks.errors import InvalidTask, StorageError, TaskInterrupted
+from mqtasks.errors import InvalidTask, PayloadTooLarge, StorageError, TaskInterrupted
 from mqtasks.model import ExecuteResult, TaskStatus
 from mqtasks.storage.contract import Completion, JoinedTransaction, TaskStorage
 from mqtasks.worker.held import Cancel, Held
@@ -19,10 +19,17 @@ from mqtasks.worker.held import Cancel, Held
 class Transactions:
     """Completions in callers' transactions, for all tasks of a runner. Safe from many threads."""
 
-    def __init__(self, runner_id: str, storage: TaskStorage, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        runner_id: str,
+        storage: TaskStorage,
+        now: Callable[[], float],
+        max_result_bytes: int,
+    ) -> None:
         self._runner_id = runner_id
         self._storage = storage
         self._now = now
+        self._max_result_bytes = max_result_bytes
 
     def join(self, connection: Any, *, begin: bool) -> JoinedTransaction:
         """Take part in a transaction of the caller's."""
@@ -33,6 +40,8 @@ class Transactions:
         self.demand_open(held)
         if held.cancel_reason == Cancel.TIMEOUT:
             raise TaskInterrupted(held.task_id, held.cancel_reason)
+        if len(value) > self._max_result_bytes:
+            raise PayloadTooLarge("the result", len(value), self._max_result_bytes)
         result = ExecuteResult(value=value)
         elapsed_ms = int((self._now() - held.started) * 1000)
         joined.complete(self._runner_id, Completion(held.task_id, held.epoch, result, elapsed_ms))
@@ -94,8 +103,7 @@ class TaskTransaction:
             joined.rollback()
             return
         try:
-            value = b"" if self.result is None else self._encoded()
-            self._transactions.complete(held, value, joined)
+            self._transactions.complete(held, self._encode(self.result), joined)
         except BaseException:
             joined.rollback()
             raise
@@ -108,6 +116,3 @@ class TaskTransaction:
                 return
             raise
         held.completed = True
-
-    def _encoded(self) -> bytes:
-        return self.result if type(self.result) is bytes else self._encode(self.result)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import sqlite3
 import threading
+from typing import Any
 
 import pytest
 
+from mqtasks import MQTasks
 from mqtasks.clock import ManualClock
-from mqtasks.errors import InvalidTask, StorageUnavailable, TransactionAborted
+from mqtasks.config import Settings
+from mqtasks.errors import InvalidTask, PayloadTooLarge, StorageUnavailable, TransactionAborted
+from mqtasks.events import bus
 from mqtasks.model import AttemptOutcome, TaskStatus
 from mqtasks.storage.mysql import MySQLTaskStorage
 from mqtasks.storage.sqlite import SQLiteTaskStorage
+from mqtasks.worker import RunnerOptions, TaskRunner, current_context
+from mqtasks.worker.definitions import executor_of
 from mqtasks.worker.held import Cancel
 from tests.support.callers import CASES, caller_of
 from tests.worker.rig import Rig
@@ -182,6 +190,53 @@ def test_g5_complete_leaves_the_commit_to_the_caller(rig, caller, case):
     [attempt] = rig.storage.attempts(dropped)
     assert "was not committed" in attempt.error
     assert notes(caller) == 1
+
+
+@pytest.mark.parametrize("result", [b"raw", {"paid": 3}, None])
+def test_w3_the_result_of_the_block_is_what_the_handle_returns(sqlite_url, result):
+    ended = threading.Event()
+    stop = bus.subscribe("task.finished", lambda *_: ended.set())
+    app = MQTasks(settings=Settings.load(url=sqlite_url, environ={}))
+
+    @app.task
+    async def pay(path: str) -> Any:
+        context = current_context()
+
+        def work() -> None:
+            with (
+                contextlib.closing(sqlite3.connect(path)) as connection,
+                context.transaction(connection) as block,
+            ):
+                block.result = result
+
+        await asyncio.to_thread(work)
+
+    with app:
+        runner = TaskRunner("r", app.service, RunnerOptions(heartbeat="thread"))
+        runner.register_executor("pay", executor_of(app.registry.require("pay")))
+        with runner:
+            handle = pay.enqueue(sqlite_url.removeprefix("sqlite:///"))
+            app.service.allocate(handle.fetch(), "r")
+            assert ended.wait(20)
+            assert handle.result(0) == result
+    stop()
+
+
+@pytest.mark.parametrize("case", [("sqlite", "sqlite3")], ids="-".join, indirect=True)
+def test_w3_a_result_over_the_limit_rolls_back(rig, caller, case):
+    [task_id] = rig.give()
+
+    def act(ctx, _task):
+        with ctx.transaction(caller.target) as block:
+            write(caller, case)
+            block.result = bytes(rig.service.max_payload_bytes + 1)
+
+    errors = record_errors(rig, act)
+    rig.run_next()
+    rig.commit()
+    assert [type(error) for error in errors] == [PayloadTooLarge]
+    assert rig.outcomes(task_id) == [AttemptOutcome.FAILED]
+    assert notes(caller) == 0
 
 
 # -- unknown outcomes ----------------------------------------------------------------------------
