@@ -1,7 +1,7 @@
 """Records, options and states: what every layer above speaks about."""
 
 from mqtasks.model.cron import CronTask, firing_id
-from mqtasks.model.label import LabelRule, label, labels_match
+from mqtasks.model.label import LabelRule, label
 from mqtasks.model.lane import LaneSignature, hash_signature, lane_of, signature_of
 from mqtasks.model.pause import Pause, PauseKind, pause_name
 from mqtasks.model.rate import RateLimit
@@ -74,7 +74,6 @@ __all__ = [
     "firing_id",
     "hash_signature",
     "label",
-    "labels_match",
     "lane_of",
     "options_from_bytes",
     "options_to_bytes",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -10,7 +9,6 @@ import msgspec
 from mqtasks.errors import InvalidArgument
 
 Operator: TypeAlias = Literal["in", "not", "exists"]
-_WORDS: Final = {"in": " in ", "not": " not in "}
 
 
 class LabelRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
@@ -18,20 +16,6 @@ class LabelRule(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_
 
     op: Operator
     values: tuple[str, ...] = ()
-
-    def matches(self, value: str | None) -> bool:
-        """Return whether a runner with this value of the label (None: without it) may be used."""
-        if self.op == "in":
-            return value in self.values
-        if self.op == "not":
-            return value not in self.values
-        return value is not None
-
-    def show(self, key: str) -> str:
-        """Return the rule as people read it."""
-        if self.op == "exists":
-            return key
-        return f"{key}{_WORDS[self.op]}({', '.join(self.values)})"
 
 
 class LabelBuilder:
@@ -55,17 +39,6 @@ class LabelBuilder:
 
 label: Final = LabelBuilder()
 """``labels={"zone": label.in_("a", "b"), "kind": label.not_("spot"), "gpu": label.exists()}``"""
-
-
-def labels_match(
-    wanted: Mapping[str, str | LabelRule],
-    labels: Mapping[str, str],
-) -> bool:
-    """Return whether a runner with ``labels`` has what a task wants."""
-    return all(
-        labels.get(key) == rule if isinstance(rule, str) else rule.matches(labels.get(key))
-        for key, rule in wanted.items()
-    )
 
 
 def _some(what: str, values: tuple[str, ...]) -> tuple[str, ...]:

@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mqtasks.model import AsyncTask, ExecuteResult, LaneSignature, TaskMetadata, TaskStatus, label
+from mqtasks.model import (
+    AsyncTask,
+    ExecuteResult,
+    LaneSignature,
+    TaskMetadata,
+    TaskOptions,
+    TaskStatus,
+    label,
+    signature_of,
+)
 from mqtasks.scheduler.fleet import Fleet, RunnerRoom
 from mqtasks.scheduler.placement import Demand, place
 from mqtasks.scheduler.tenants import TenantTurns
@@ -257,6 +266,24 @@ def test_s11_who_was_idle_neither_waits_nor_catches_up():
 
 
 # -- placement -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wanted", "without", "with_a", "with_b"),
+    [
+        ("a", False, True, False),
+        (label.in_("a"), False, True, False),
+        (label.in_("a", "b"), False, True, True),
+        (label.not_("a"), True, False, True),
+        (label.not_("a", "b"), True, False, False),
+        (label.exists(), False, True, True),
+    ],
+)
+def test_m13_label_operators(wanted, without, with_a, with_b):
+    signature = signature_of(TaskMetadata("t", "work", options=TaskOptions(labels={"x": wanted})))
+    for labels, fits in (({}, without), ({"x": "a"}, with_a), ({"x": "b"}, with_b)):
+        room = RunnerRoom(id="r", generation=1, executors=("work",), labels=labels)
+        assert Fleet([room]).room(signature) == fits
 
 
 def test_m13_label_rules_decide(world: World):

@@ -15,7 +15,6 @@ from mqtasks.model import (
     TaskMetadata,
     TaskOptions,
     label,
-    labels_match,
     lane_of,
     options_from_bytes,
     options_to_bytes,
@@ -93,23 +92,7 @@ def test_s3_a_clock_set_back_stops_no_rate_for_longer_than_its_bucket():
     assert rate.next_token_us(full_at, 10**15 - 3600 * SECOND) <= SECOND
 
 
-# -- labels ----------------------------------------------------------------------------------------
-
-TABLE = [
-    # wanted, runner without it, with "a", with "b"
-    ("a", False, True, False),
-    (label.in_("a"), False, True, False),
-    (label.in_("a", "b"), False, True, True),
-    (label.not_("a"), True, False, True),
-    (label.not_("a", "b"), True, False, False),
-    (label.exists(), False, True, True),
-]
-
-
-@pytest.mark.parametrize(("wanted", "without", "with_a", "with_b"), TABLE)
-def test_m13_label_operators(wanted, without, with_a, with_b):
-    answers = [labels_match({"x": wanted}, labels) for labels in ({}, {"x": "a"}, {"x": "b"})]
-    assert answers == [without, with_a, with_b]
+# -- labels and resources ---------------------------------------------------------------------------
 
 
 def test_m13_rules_survive_storage():
