@@ -92,7 +92,7 @@ def test_s3_a_clock_set_back_stops_no_rate_for_longer_than_its_bucket():
     assert rate.next_token_us(full_at, 10**15 - 3600 * SECOND) <= SECOND
 
 
-# -- labels and resources ---------------------------------------------------------------------------
+# -- labels and resources -------------------------------------------------------------------------
 
 
 def test_m13_rules_survive_storage():
