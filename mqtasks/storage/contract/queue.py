@@ -109,14 +109,17 @@ class QueueOperations(ABC):
         """End tasks as COMPLETED with their results; fenced.
 
         Writes completed_at now, started_at now - elapsed_ms. A failure also writes an attempt
-        row. Equal results share a statement; 1,000 successes without a value are one UPDATE.
+        row, and crashes + 1 if its outcome is CRASHED (the process of an isolated executor died).
+        Equal results share a statement; 1,000 successes without a value are one UPDATE.
         """
 
     @abstractmethod
     def retry_many(self, runner_id: str, retries: Sequence[RetryRequest]) -> WriteReport:
         """Turn failed attempts into SCHEDULED with run_at now + delay_ms, attempt + 1; fenced.
 
-        Writes an attempt row; clears the runner; keeps the epoch.
+        Of those whose outcome is CRASHED, the crashes are counted instead of the attempt: the
+        process of an isolated executor died, while its runner lives. Writes an attempt row;
+        clears the runner; keeps the epoch.
         """
 
     @abstractmethod

@@ -90,6 +90,7 @@ class MemoryWork(MemoryBase, QueueOperations):
                     continue
                 if result.code is ResultCode.FAILED:
                     self._remember(row, item.outcome, told, now)
+                    row.crashes += item.outcome == AttemptOutcome.CRASHED
                 self._tables.unlink(row)
                 row.status = TaskStatus.COMPLETED
                 row.result = result
@@ -99,7 +100,7 @@ class MemoryWork(MemoryBase, QueueOperations):
         return report.done()
 
     def retry_many(self, runner_id: str, retries: Sequence[RetryRequest]) -> WriteReport:
-        """Turn failed attempts into SCHEDULED, attempt + 1; fenced."""
+        """Turn failed attempts into SCHEDULED, attempt + 1 (or crashes + 1); fenced."""
         report = Report()
         with self._transaction as now:
             for item in retries:
@@ -117,7 +118,10 @@ class MemoryWork(MemoryBase, QueueOperations):
                 self._tables.unlink(row)
                 row.status = TaskStatus.SCHEDULED
                 row.run_at = now + item.delay_ms
-                row.attempt += 1
+                if item.outcome == AttemptOutcome.CRASHED:
+                    row.crashes += 1
+                else:
+                    row.attempt += 1
                 row.disown()
                 self._tables.link(row)
         return report.done()

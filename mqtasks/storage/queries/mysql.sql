@@ -272,7 +272,7 @@ WHERE task_id IN ({task_id}) AND status = 1 AND runner = ? AND epoch = {epoch};
 -- End RUNNING rows as COMPLETED, FAILED.
 -- Differs because spare room gives way to the result.
 UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = {result}, spare = '',
-    started_at = {now} - {elapsed}, completed_at = {now}
+    started_at = {now} - {elapsed}, completed_at = {now}, crashes = crashes + {crashed}
 WHERE task_id IN ({task_id}) AND status = 1;
 
 -- name: end_canceled
@@ -283,7 +283,8 @@ WHERE task_id IN ({in}) AND status = 5;
 -- name: retry
 -- Send RUNNING rows back to SCHEDULED.
 -- Differs because the runner's room is spare again.
-UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, attempt = attempt + 1, runner = '',
+UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, runner = '',
+    attempt = attempt + 1 - {crashed}, crashes = crashes + {crashed},
     spare = DEFAULT, runner_generation = 0, started_at = 0, queue_lane = 0, queue_rank = 0
 WHERE task_id IN ({task_id}) AND status = 1;
 

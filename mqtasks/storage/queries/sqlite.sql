@@ -247,7 +247,7 @@ WHERE task_id IN ({task_id}) AND status = 1 AND runner = ? AND epoch = {epoch};
 -- name: complete_failed
 -- End RUNNING rows as COMPLETED, FAILED.
 UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = {result},
-    started_at = {now} - {elapsed}, completed_at = {now}
+    started_at = {now} - {elapsed}, completed_at = {now}, crashes = crashes + {crashed}
 WHERE task_id IN ({task_id}) AND status = 1;
 
 -- name: end_canceled
@@ -257,7 +257,8 @@ WHERE task_id IN ({in}) AND status = 5;
 
 -- name: retry
 -- Send RUNNING rows back to SCHEDULED.
-UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, attempt = attempt + 1, runner = '',
+UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, runner = '',
+    attempt = attempt + 1 - {crashed}, crashes = crashes + {crashed},
     runner_generation = 0, started_at = 0, queue_lane = 0, queue_rank = 0
 WHERE task_id IN ({task_id}) AND status = 1;
 

@@ -62,7 +62,7 @@ class SqlWork(SqlBase):
 
     @lost_when_disabled
     def retry_many(self, runner_id: str, retries: Sequence[RetryRequest]) -> WriteReport:
-        """Turn failed attempts into SCHEDULED, attempt + 1; fenced."""
+        """Turn failed attempts into SCHEDULED, attempt + 1 (or crashes + 1); fenced."""
         delays = {item.task_id: item.delay_ms for item in reversed(retries)}
         endings = [
             Ending(
@@ -77,8 +77,8 @@ class SqlWork(SqlBase):
         ]
 
         def write(session: Session, live: Sequence[Ending]) -> None:
-            rows = [(item.task_id, delays[item.task_id]) for item in live]
-            session.run_each("retry", ("task_id", "delay"), rows)
+            rows = [(item.task_id, delays[item.task_id], _crashed(item)) for item in live]
+            session.run_each("retry", ("task_id", "delay", "crashed"), rows)
 
         def work(session: Session) -> WriteReport:
             tally = Tally()
@@ -153,8 +153,16 @@ def _release(item: TaskEpoch, reason: str) -> Ending:
 
 
 def _write_failures(session: Session, live: Sequence[Ending]) -> None:
-    rows = [(item.task_id, item.error or None, _value(item), item.elapsed) for item in live]
-    session.run_each("complete_failed", ("task_id", "error", "result", "elapsed"), rows)
+    rows = [
+        (item.task_id, item.error or None, _value(item), item.elapsed, _crashed(item))
+        for item in live
+    ]
+    fields = ("task_id", "error", "result", "elapsed", "crashed")
+    session.run_each("complete_failed", fields, rows)
+
+
+def _crashed(item: Ending) -> int:
+    return int(item.outcome == AttemptOutcome.CRASHED)
 
 
 def _value(item: Ending) -> bytes | None:

@@ -108,6 +108,27 @@ def test_a_retry_is_scheduled_by_the_clock_of_the_database(stage, task):
     )
 
 
+def test_p8_a_crash_that_the_runner_survived_counts_apart_from_attempts(stage, task):
+    crash = int(AttemptOutcome.CRASHED)
+    stage.storage.retry_many("r1", [RetryRequest(task.task_id, 1, 0, "died", "st", outcome=crash)])
+    row = stage.task(task.task_id)
+    assert (row.status, row.attempt, row.crashes) == (TaskStatus.SCHEDULED, 0, 1)
+    assert stage.attempt(task.task_id).outcome == crash
+
+
+def test_p8_crashes_and_failures_of_one_batch_are_told_apart(stage):
+    first, second, third = stage.running("a", "b", "c")
+    crash = int(AttemptOutcome.CRASHED)
+    requests = [
+        RetryRequest(first.task_id, 1, 0, "died", outcome=crash),
+        RetryRequest(second.task_id, 1, 0, "boom"),
+    ]
+    stage.storage.retry_many("r1", requests)
+    stage.storage.complete_many("r1", [Completion(third.task_id, 1, FAILURE, 5, "", crash)])
+    rows = [stage.task(item.task_id) for item in (first, second, third)]
+    assert [(row.attempt, row.crashes) for row in rows] == [(0, 1), (1, 0), (0, 1)]
+
+
 def test_a_retry_keeps_the_outcome_it_is_told(stage, task):
     request = RetryRequest(task.task_id, 1, 0, "late", outcome=int(AttemptOutcome.TIMED_OUT))
     stage.storage.retry_many("r1", [request])

@@ -98,7 +98,9 @@ class QueueRules(Comparison):
         names=some_names,
         belief=beliefs,
         delay_ms=st.sampled_from([0, 2000]),
-        outcome=st.sampled_from([AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT]),
+        outcome=st.sampled_from(
+            [AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT, AttemptOutcome.CRASHED]
+        ),
         repeat=usually,
     )
     def retry(self, runner, names, belief, delay_ms, outcome, repeat) -> None:
