@@ -7,7 +7,14 @@ from typing import Final, Generic, TypeVar
 
 from mqtasks.errors import InvalidArgument, ResultTimeout, TaskCanceled, TaskFailed
 from mqtasks.loop import Wake
-from mqtasks.model import AsyncTask, ResultCode, TaskStatus
+from mqtasks.model import (
+    AsyncTask,
+    Progress,
+    ResultCode,
+    StepRecord,
+    TaskStatus,
+    decode_progress,
+)
 from mqtasks.service import TaskService
 
 R = TypeVar("R")
@@ -47,6 +54,17 @@ class TaskHandle(Generic[R]):
     def status(self) -> TaskStatus:
         """Return the task's status now; raises TaskNotFound once it is pruned."""
         return self.fetch().status
+
+    def progress(self) -> Progress | None:
+        """Return what the task has told about its progress; None if nothing yet.
+
+        Raises TaskNotFound once it is pruned.
+        """
+        return decode_progress(self.fetch().progress)
+
+    def steps(self) -> list[StepRecord]:
+        """Return the stored steps of the task, in the order in which they were stored."""
+        return self._service().storage.steps(self.task_id)
 
     def result(self, timeout: float | None = None) -> R:
         """Wait until the task has ended and return what its executor returned.

@@ -4,6 +4,7 @@ from mqtasks.model.cron import CronTask, firing_id
 from mqtasks.model.label import LabelRule, label
 from mqtasks.model.lane import LaneSignature, hash_signature, lane_of, signature_of
 from mqtasks.model.pause import Pause, PauseKind, pause_name
+from mqtasks.model.progress import MAX_MESSAGE, Progress, decode_progress, encode_progress
 from mqtasks.model.rate import RateLimit
 from mqtasks.model.runner import Leadership, LeaseInfo, RunnerRecord
 from mqtasks.model.status import (
@@ -44,6 +45,7 @@ __all__ = [
     "MAX_EPOCH",
     "MAX_EXECUTOR_NUMBER",
     "MAX_ID_BYTES",
+    "MAX_MESSAGE",
     "SUCCESS",
     "TRANSITIONS",
     "AsyncTask",
@@ -59,6 +61,7 @@ __all__ = [
     "NewTask",
     "Pause",
     "PauseKind",
+    "Progress",
     "RateLimit",
     "ResultCode",
     "RunnerRecord",
@@ -69,6 +72,8 @@ __all__ = [
     "TaskOptions",
     "TaskStatus",
     "checked_id",
+    "decode_progress",
+    "encode_progress",
     "executor_code",
     "executor_value",
     "firing_id",

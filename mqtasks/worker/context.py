@@ -5,21 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 import msgspec
+from msgspec.structs import replace
 
-from mqtasks.errors import MQTasksError, TaskInterrupted
-from mqtasks.model import AsyncTask
+from mqtasks.errors import InvalidArgument, MQTasksError, TaskInterrupted
+from mqtasks.model import MAX_MESSAGE, AsyncTask, Progress, StepRecord
 from mqtasks.worker.held import Held
+from mqtasks.worker.steps import StepBook, StepStore
 from mqtasks.worker.transaction import TaskTransaction, Transactions
 
 if TYPE_CHECKING:
     _Adapter = logging.LoggerAdapter[logging.Logger]
 else:
     _Adapter = logging.LoggerAdapter
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+NO_PROGRESS: Final = Progress()
+_making_books: Final = threading.Lock()
 
 current: ContextVar[TaskContext | None] = ContextVar("mqtasks_task_context", default=None)
 
@@ -40,11 +48,13 @@ class Surroundings(msgspec.Struct, frozen=True, eq=False):
 
     runner_id: str
     now: Callable[[], float]
-    report_progress: Callable[[Held, bytes], None]
+    report_progress: Callable[[Held, bytes | Progress], None]
     encode: Callable[[Any], bytes]
     """A result or progress value as bytes."""
     log: logging.Logger
     transactions: Transactions
+    steps: StepStore
+    """Where steps are kept."""
 
 
 class TaskContext:
@@ -53,12 +63,14 @@ class TaskContext:
     All of it may be used from the executor's thread or coroutine, and from threads it starts.
     """
 
-    __slots__ = ("_held", "_log", "_surroundings")
+    __slots__ = ("_book", "_held", "_log", "_progress", "_surroundings")
 
     def __init__(self, held: Held, surroundings: Surroundings) -> None:
         self._held = held
         self._surroundings = surroundings
         self._log: TaskLog | None = None
+        self._book: StepBook | None = None
+        self._progress = NO_PROGRESS
 
     @property
     def task(self) -> AsyncTask:
@@ -160,7 +172,84 @@ class TaskContext:
         """
         surroundings = self._surroundings
         data = value if type(value) is bytes else surroundings.encode(value)
-        surroundings.report_progress(self._held, data)
+        self._progress = progress = replace(self._progress, raw=data)
+        bare = progress.fraction is None
+        surroundings.report_progress(self._held, data if bare else progress)
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        """Store how far the task is: ``fraction`` from 0.0 to 1.0, and a text for people.
+
+        Returns at once; written as seldom as by `report_progress`, whose last value is kept
+        beside it. A message is cut after 1,000 characters. Raises InvalidArgument for a fraction
+        out of range, or a message that is no text. Read it by `TaskHandle.progress`.
+        """
+        if isinstance(fraction, bool) or not isinstance(fraction, int | float):
+            raise InvalidArgument("fraction", fraction, "must be a number from 0.0 to 1.0")
+        if not 0 <= fraction <= 1:
+            raise InvalidArgument("fraction", fraction, "must be from 0.0 to 1.0")
+        if not isinstance(message, str):
+            raise InvalidArgument("message", message, "must be text")
+        text = message[:MAX_MESSAGE].encode(errors="backslashreplace").decode()
+        self._progress = replace(self._progress, fraction=float(fraction), message=text)
+        self._surroundings.report_progress(self._held, self._progress)
+
+    # -- steps -----------------------------------------------------------------------------------
+
+    def step(self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return ``function(*args, **kwargs)``, run once in the life of the task if it succeeds.
+
+        Its result is stored before this returns, under ``name`` (1 to 255 bytes, unique within an
+        execution). When the task runs again, after a crash or a retry, the stored result comes
+        back and the function is not called. In both cases the result is what was stored, read as
+        the function's return annotation says, so that the first run sees what a later one will.
+
+        A function that raises stores nothing. A crash between its end and the commit of its
+        result runs it again: make its effects idempotent.
+
+        Raises TaskInterrupted, before it begins, if the executor shall give up; InvalidTask if
+        the task is not this runner's any more, and nothing was stored; InvalidArgument for a name
+        used twice; PayloadError or PayloadTooLarge for a result that cannot be stored; MQTasksError
+        in the event loop and for a coroutine function, which `astep` takes. While storage is away
+        it waits, until the executor shall give up.
+        """
+        if self._held.coroutine is not None and _in_event_loop():
+            raise MQTasksError("step would block the event loop; use `await ctx.astep(...)`")
+        result: R = self._steps.run(name, function, args, kwargs)
+        return result
+
+    @overload
+    async def astep(
+        self, name: str, function: Callable[P, Awaitable[R]], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    @overload
+    async def astep(
+        self, name: str, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
+    ) -> R: ...
+
+    async def astep(
+        self, name: str, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """As `step`, for ``async def`` executors.
+
+        Takes coroutine functions, which it awaits, and plain ones, which it runs on a thread.
+        """
+        return await self._steps.run_async(name, function, args, kwargs)
+
+    @property
+    def steps(self) -> tuple[StepRecord, ...]:
+        """The steps that are stored, in the order in which they were. Reads storage once."""
+        return self._steps.all()
+
+    @property
+    def _steps(self) -> StepBook:
+        book = self._book
+        if book is None:
+            with _making_books:
+                book = self._book
+                if book is None:
+                    book = self._book = StepBook(self, self._held, self._surroundings.steps)
+        return book
 
     def transaction(self, connection: Any) -> TaskTransaction:
         """Return a block whose writes on ``connection`` and the task's completion commit together.

@@ -10,7 +10,7 @@ import msgspec
 
 from mqtasks.errors import ConfigError, InvalidArgument
 from mqtasks.model import AsyncTask, executor_code
-from mqtasks.payload import is_async
+from mqtasks.payload import PayloadCodec, is_async
 
 if TYPE_CHECKING:
     from mqtasks.worker.context import TaskContext
@@ -30,6 +30,8 @@ class Executor(msgspec.Struct, frozen=True, eq=False):
     """Stored form, see `mqtasks.model.executor_code`."""
     call: TaskExecutor
     is_async: bool
+    codec: PayloadCodec | None = None
+    """Writes and reads results of its steps; None: the runner's."""
 
 
 class Executors:
@@ -41,7 +43,9 @@ class Executors:
         self._codes: list[str] = []
         self._closed = False
 
-    def register(self, code: int | str, call: TaskExecutor) -> bool:
+    def register(
+        self, code: int | str, call: TaskExecutor, codec: PayloadCodec | None = None
+    ) -> bool:
         """Register a function; return False, and change nothing, if the code has one.
 
         Raises ConfigError once `close` was called, and InvalidArgument for a bad code or a
@@ -58,7 +62,7 @@ class Executors:
                     f"executor {code!r} comes too late: the runner has started and has told the"
                     " scheduler which executors it has; register executors before start()"
                 )
-            self._by_code[code] = Executor(stored, call, is_async(call))
+            self._by_code[code] = Executor(stored, call, is_async(call), codec)
             self._codes.append(stored)
             return True
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from mqtasks.model import AsyncTask, ExecuteResult, TaskEpoch
+from mqtasks.model import AsyncTask, ExecuteResult, Progress, TaskEpoch
 from mqtasks.worker.executors import Executor
 from mqtasks.worker.outcome import Outcome
 
@@ -80,7 +80,7 @@ class Held(msgspec.Struct, eq=False):
     """Made by the first executor that waits for a cancellation."""
     coroutine: asyncio.Task[Any] | None = None
     """Set while an async executor runs."""
-    progress: bytes | None = None
+    progress: bytes | Progress | None = None
     """Reported, and not written yet."""
     progress_at: float = 0.0
     """When progress was last written."""

@@ -34,6 +34,7 @@ from mqtasks.worker.once import Once
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.progress import ProgressWriter
 from mqtasks.worker.slots import SlotNews
+from mqtasks.worker.steps import StoredSteps
 from mqtasks.worker.telemetry import Telemetry
 from mqtasks.worker.threads import ExecutorThreads
 from mqtasks.worker.transaction import Transactions
@@ -73,7 +74,9 @@ class Parts:
         self.telemetry: Final = Telemetry(runner_id, bus, options.log)
         self.dispatcher: Final = Dispatcher(board, clock, options.heartbeat_interval)
         self.canceller: Final = Canceller(self._throw)
-        self.progress: Final = ProgressWriter(runner_id, storage, self.canceller, clock)
+        self.progress: Final = ProgressWriter(
+            runner_id, storage, self.canceller, clock, service.database_clock.now_ms
+        )
         self.completer: Final = Completer(
             runner_id=runner_id,
             storage=storage,
@@ -95,6 +98,7 @@ class Parts:
             encode,
             options.log,
             Transactions(runner_id, storage, clock.monotonic, service.max_payload_bytes),
+            StoredSteps(runner_id, storage, self.canceller, service.max_payload_bytes),
         )
         self.execution: Final = Execution(
             board,
