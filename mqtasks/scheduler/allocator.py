@@ -145,6 +145,7 @@ class Allocator:
         signatures = self._signatures.of(lanes)
         self._turn += 1
         if self._view_suffices:
+            self.capacity.refresh_pauses()
             fleet = self.capacity.fleet(self._turn, slots_only=True)
             self._see_buckets(fleet, signatures)
             candidates, blocked = _divide(signatures, fleet)

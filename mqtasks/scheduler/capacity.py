@@ -1,4 +1,4 @@
-"""What runners there are and what they own, read from storage for each scheduling pass.
+"""What runners there are, what they own and what is paused, read from storage for each pass.
 
 Free slots that runners announce are hints; capacity is counted here as a limit minus the live
 rows a runner owns. Storage checks state, generation and lease again when it allocates, so the
@@ -16,6 +16,7 @@ from mqtasks.clock import Clock
 from mqtasks.model import AsyncTask, LaneSignature, RunnerRecord, RunnerState
 from mqtasks.scheduler.fleet import FitIndex, Fleet, RunnerRoom
 from mqtasks.scheduler.limits import Openings
+from mqtasks.scheduler.paused import NOTHING, Paused
 from mqtasks.scheduler.rates import RunnerPace
 from mqtasks.scheduler.signatures import Signatures
 from mqtasks.storage.contract import TaskStorage
@@ -40,6 +41,8 @@ class Capacity:
         self._signatures = signatures
         self._clock = clock
         self._runners: list[RunnerRecord] = []
+        self._paused = NOTHING
+        self._paused_at = -inf
         self._index = FitIndex(())
         self._read_again_at = -inf
         self._paces: dict[tuple[str, int], RunnerPace] = {}
@@ -58,6 +61,7 @@ class Capacity:
         """Read what runners own, and the runner rows if it is time; raises StorageError."""
         if self._clock.monotonic() >= self._read_again_at:
             self._read_runners()
+        self.refresh_pauses()
         self.loads = {}
         for load in self._storage.live_load():
             self.loads.setdefault(load.runner_id, {})[load.lane] = load.count
@@ -71,6 +75,13 @@ class Capacity:
             else:
                 pace.seen(live, runner.parallelism, now)
 
+    def refresh_pauses(self) -> None:
+        """Read what is paused, unless that is known well enough; raises StorageError."""
+        now = self._clock.monotonic()
+        if now - self._paused_at >= OLDEST:
+            self._paused = Paused(self._storage.pauses())
+            self._paused_at = now
+
     def fleet(self, turn: int, *, slots_only: bool = False) -> Fleet:
         """Return the runners with the room they have; ``slots_only``: without room to wait."""
         signatures = self._signatures.of(lane for owned in self.loads.values() for lane in owned)
@@ -83,7 +94,9 @@ class Capacity:
                     if signatures[lane].key:
                         key_live[signatures[lane].key] += count
         rooms = [self._room(runner, signatures, slots_only=slots_only) for runner in self._runners]
-        return Fleet(rooms, Openings(executor_live, key_live), turn=turn, index=self._index)
+        return Fleet(
+            rooms, Openings(executor_live, key_live, self._paused), turn=turn, index=self._index
+        )
 
     def pace(self, runner_id: str, generation: int) -> RunnerPace:
         """Return the pace of a runner of the last refresh."""
@@ -113,8 +126,8 @@ class Capacity:
                 memory -= signature.memory * count
                 for name, amount in signature.resources:
                     resources[name] = resources.get(name, 0.0) - amount * count
-        most = runner.parallelism
-        if not slots_only:
+        most = 0 if runner.id in self._paused.runners else runner.parallelism
+        if most and not slots_only:
             pace = self.pace(runner.id, runner.generation)
             most += pace.may_wait(runner.parallelism, runner.max_wait_tasks)
         return RunnerRoom(

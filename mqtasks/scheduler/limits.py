@@ -1,10 +1,11 @@
-"""What limits and rates leave open in one scheduling pass. Pure."""
+"""What pauses, limits and rates leave open in one scheduling pass. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 
 from mqtasks.model import LaneSignature, RateLimit
+from mqtasks.scheduler.paused import NOTHING, Paused
 from mqtasks.scheduler.unplaced import Reason, Unplaced
 from mqtasks.storage.contract import (
     ExecutorLimit,
@@ -23,10 +24,12 @@ class Openings:
         self,
         executor_live: Mapping[str, int] | None = None,
         key_live: Mapping[str, int] | None = None,
+        paused: Paused = NOTHING,
     ) -> None:
-        """Start from what is live; every bucket counts as full until `see_buckets`."""
+        """Start from what is live and what is paused; every bucket counts as full until `see_buckets`."""
         self.executor_live = dict(executor_live or {})
         self.key_live = dict(key_live or {})
+        self._paused = paused
         self._buckets: dict[str, int] = {}
         self._now_us = 0
         self.token_in_us: int | None = None
@@ -39,6 +42,8 @@ class Openings:
 
     def left(self, signature: LaneSignature) -> int | None:
         """Return how many more tasks of a signature may be given; None = no limit."""
+        if self._paused.holding(signature) is not None:
+            return 0
         if not signature.limited:
             return None
         lefts = []
@@ -74,7 +79,10 @@ class Openings:
         self.token_in_us = wait if self.token_in_us is None else min(wait, self.token_in_us)
 
     def explain(self, signature: LaneSignature) -> Unplaced | None:
-        """Return which limit or rate is used up; None if none is."""
+        """Return which pause holds, or which limit or rate is used up; None if none is."""
+        paused = self._paused.explain(signature)
+        if paused is not None:
+            return paused
         live = self.executor_live.get(signature.executor, 0)
         if signature.concurrency and live >= signature.concurrency:
             return Unplaced(

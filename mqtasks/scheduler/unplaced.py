@@ -13,6 +13,7 @@ class Reason(Enum):
     NO_RUNNER = "no runner is live"
     NO_EXECUTOR = "no live runner registers the executor"
     LABELS = "no live runner with the executor has the labels"
+    PAUSED = "paused until somebody resumes it"
     CONCURRENCY = "the executor's concurrency is used up"
     KEY_CONCURRENCY = "the key's concurrency is used up"
     RATE = "the rate is used up for now"
