@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from mqtasks.errors import ConfigError, UnknownExecutor
-from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_code, executor_value
+from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_value
+from mqtasks.model.task import checked_executor
 from mqtasks.payload import CallSignature, PayloadCodec, is_async
 
 Convention: TypeAlias = Literal["raw", "call"]
@@ -131,7 +132,7 @@ class TaskRegistry:
 
 
 def _checked(code: int | str, function: Callable[..., Any]) -> tuple[str, Callable[..., Any]]:
-    stored = executor_code(code)
+    stored = checked_executor(code)
     if not callable(function):
         raise ConfigError(f"executor {code!r}: {function!r} cannot be called; pass a function")
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):

@@ -66,12 +66,15 @@ def find_target(
     Raises UsageError, AppImportError, UnknownExecutor, InvalidArgument, PayloadError.
     """
     from mqtasks.model import DEFAULT_OPTIONS
+    from mqtasks.model.task import checked_executor
 
     if executor is not None:
         if app is not None:
             raise click.UsageError("give either MODULE:APP TASK or --executor CODE, not both")
         context = b"" if payload is None else payload_argument(payload)
-        return Target(executor_argument(executor), context, DEFAULT_OPTIONS, None, None)
+        code = executor_argument(executor)
+        checked_executor(code)
+        return Target(code, context, DEFAULT_OPTIONS, None, None)
     if app is None or task is None:
         raise click.UsageError("name what to run: MODULE:APP TASK [ARG]..., or --executor CODE")
     from mqtasks.cli.apps import load_app

@@ -64,9 +64,10 @@ def executor_code(value: int | str) -> str:
 
 
 def checked_executor(value: int | str) -> str:
-    """As `executor_code`, of what a user names: also refuses control characters.
+    """As `executor_code`, and refuse control characters: for registering and for typed commands.
 
-    What is stored already is never asked, so that it stays readable. Raises InvalidArgument.
+    Storages take any text, so that whatever is in one can be read and steered. Raises
+    InvalidArgument.
     """
     code = executor_code(value)
     if not code.isprintable() and _CONTROL.search(code):  # the first is cheap, and too strict
@@ -252,7 +253,7 @@ class TaskMetadata(msgspec.Struct, frozen=True):
     def validate(self) -> None:
         """Raise InvalidArgument for the first field that storage would not take."""
         checked_id("metadata.id", self.id)
-        checked_executor(self.executor)
+        executor_code(self.executor)
         if not isinstance(self.context, bytes):
             raise InvalidArgument("metadata.context", self.context, "must be bytes")
         self.options.validate()

@@ -229,9 +229,10 @@ def test_an_unknown_executor_code(mqtasks, database, app_module):
     refused(ran, USAGE, "executor 'resise' is not registered (registered:", "resize")
 
 
-@pytest.mark.parametrize("code", ["-1", "4294967296", ""])
+@pytest.mark.parametrize("code", ["-1", "4294967296", "", "a\nb", "\x1b[31m"])
 def test_an_impossible_executor_code(mqtasks, database, code):
     refused(mqtasks("enqueue", f"--executor={code}"), USAGE, "executor=")
+    refused(mqtasks("cron", "add", "c", "* * * * *", f"--executor={code}"), USAGE, "executor=")
 
 
 @pytest.mark.parametrize(

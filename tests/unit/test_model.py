@@ -28,6 +28,7 @@ from mqtasks.model import (
     options_to_bytes,
     signature_of,
 )
+from mqtasks.model.task import checked_executor
 
 NUMBERS = st.floats(0, 1e6)
 LABELS = st.dictionaries(st.text(min_size=1, max_size=5), st.text(max_size=5), max_size=3)
@@ -142,6 +143,13 @@ def test_executor_numbers_are_ordered_like_their_stored_forms(first, second):
 def test_executor_names_are_stored_as_they_are(name):
     assert executor_code(name) == name
     assert executor_value(name) == name
+
+
+@pytest.mark.parametrize("name", ["größe 大", "a\xa0b", "a\u200bb"])
+def test_executor_names_are_any_text_but_control_characters(name):
+    assert checked_executor(name) == name
+    with pytest.raises(InvalidArgument, match="must not contain control characters"):
+        checked_executor(f"{name}\n")
 
 
 def test_digits_of_other_scripts_are_names():

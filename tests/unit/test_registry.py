@@ -80,7 +80,7 @@ def test_unknown_code_is_named_with_the_known_ones():
         registry.require("sub")
 
 
-@pytest.mark.parametrize("code", [-1, 2**32, "", "123", "x" * 256, True])
+@pytest.mark.parametrize("code", [-1, 2**32, "", "123", "x" * 256, True, "a\nb", "\x85"])
 def test_bad_code_is_refused(code):
     with pytest.raises(InvalidArgument, match="executor="):
         TaskDefinition.raw(code, executor)
