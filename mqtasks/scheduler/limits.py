@@ -26,7 +26,7 @@ class Openings:
         key_live: Mapping[str, int] | None = None,
         paused: Paused = NOTHING,
     ) -> None:
-        """Start from what is live and what is paused; every bucket counts as full until `see_buckets`."""
+        """Start from what is live and paused; every bucket counts as full until `see_buckets`."""
         self.executor_live = dict(executor_live or {})
         self.key_live = dict(key_live or {})
         self._paused = paused
