@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -21,17 +21,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     at: int = 0
     """When it was stored: unix ms on the database's clock; 0 = not known."""
     raw: bytes = b""
-    """What `TaskContext.report_progress` was given last, as stored."""
-
-    def value(self, type: Any = Any) -> Any:  # noqa: A002 - msgspec's name
-        """Return what `TaskContext.report_progress` was given, if that was not bytes.
-
-        ``type`` is an annotation; Any leaves plain values. Raises PayloadError if ``raw`` is
-        something else.
-        """
-        from mqtasks.payload import PayloadCodec
-
-        return PayloadCodec().decode_result(self.raw, type)
+    """What `TaskContext.report_progress` was given last: bytes as they were, anything else as
+    `PayloadCodec.decode_result` reads it."""
 
 
 def encode_progress(progress: Progress) -> bytes:

@@ -8,6 +8,7 @@ import pytest
 
 from mqtasks.errors import InvalidArgument, InvalidTask, PayloadTooLarge, StorageUnavailable
 from mqtasks.model import Progress, ResultCode, TaskStatus, decode_progress
+from mqtasks.payload import PayloadCodec
 from mqtasks.worker.context import TaskContext
 from tests.worker.rig import Rig
 
@@ -119,7 +120,8 @@ def test_a_result_over_the_limit_names_step_size_and_limit(rig):
 
 
 def test_p14_a_step_waits_while_storage_is_away(rig):
-    save, failures = rig.storage.save_step, []
+    save = rig.storage.save_step
+    failures: list[int] = []
 
     def failing(*arguments):
         if not failures:
@@ -154,7 +156,7 @@ def test_s5_progress_is_stored_with_its_last_report(rig):
 
     progress = decode_progress(run(rig, act).progress) or Progress()
     assert (progress.fraction, progress.message) == (0.5, "half")
-    assert progress.value() == {"rows": 3}
+    assert PayloadCodec().decode_result(progress.raw) == {"rows": 3}
     assert progress.at == rig.clock.now_ms()
 
 

@@ -1,0 +1,27 @@
+"""A task of steps for the end-to-end tests; the third step waits for a gate."""
+
+from __future__ import annotations
+
+from mqtasks import MQTasks
+from mqtasks.worker import current_context
+from tests.e2e.shop import _FOLDER, trace
+
+app = MQTasks()
+
+
+def leg(number: int) -> int:
+    """Note that a step runs; the third one stays until a file appears."""
+    context = current_context()
+    trace("legs", f"{number} {context.epoch}")
+    if number == 3:
+        while not (_FOLDER / "gate").exists():
+            context.wait_cancelled(0.1)
+            context.check()
+    return 10 * number
+
+
+@app.task
+def travel() -> list[int]:
+    """Do five steps."""
+    context = current_context()
+    return [context.step(f"leg-{number}", leg, number) for number in range(1, 6)]
