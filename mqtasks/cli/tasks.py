@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from mqtasks.cli.bulk import act_on_many, filter_options, selected
 from mqtasks.cli.exits import ExitCode
 from mqtasks.cli.lazy import LazyGroup
 from mqtasks.cli.options import global_options, option
@@ -14,6 +16,7 @@ from mqtasks.cli.output import output_option, print_record, print_rows, print_wr
 from mqtasks.cli.session import open_service
 
 if TYPE_CHECKING:
+    from mqtasks.conditions import Condition
     from mqtasks.service import TaskService
 
 _STATUSES = ("CREATED", "RUNNING", "COMPLETED", "CANCELED", "SCHEDULED", "CANCEL_REQUESTED")
@@ -26,7 +29,7 @@ by_metadata_id = option(
 
 @click.group(cls=LazyGroup)
 def tasks() -> None:
-    """List, show, cancel and retry tasks."""
+    """List, show, edit, cancel and retry tasks."""
 
 
 @tasks.command("list")
@@ -92,17 +95,63 @@ def show(*, task: str, by_id: bool, output: str) -> None:
     print_record(record, output)
 
 
-@tasks.command("cancel")
-@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@tasks.command("edit")
+@click.argument("task")
 @by_metadata_id
+@option("--args", metavar="JSON", help="New positional arguments, as a list.")
+@option("--kwargs", metavar="JSON", help="New named arguments, as an object.")
+@option("--payload", metavar="TEXT|@FILE|-", help="For executors of raw payloads.")
+@option("--priority", type=int, help="New priority.")
+@option("--retry", is_flag=True, help="Then run it again: for failed and canceled tasks.")
 @output_option
 @global_options(hidden=True)
-def cancel(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
+def edit(
+    *,
+    task: str,
+    by_id: bool,
+    args: str | None,
+    kwargs: str | None,
+    payload: str | None,
+    priority: int | None,
+    retry: bool,
+    output: str,
+) -> int:
+    """Change what a task is given, while it waits or after it has failed.
+
+    \b
+    mqtasks tasks edit 17 --args '["cat.jpg"]' --kwargs '{"width": 320}' --retry
+    """  # noqa: D301 - \b keeps click from joining the lines
+    from mqtasks.cli.edits import new_context, new_options
+
+    context = new_context(args, kwargs, payload)
+    with open_service() as service:
+        (number,) = _numbers(service, [task], by_id=by_id)
+        options = new_options(service.get(number), priority)
+        service.control.edit(number, context=context, options=options)
+        again = retry and bool(service.requeue(number))
+    _report([number], {number: "edited, runs again" if again else "edited"}, output)
+    return ExitCode.FAILURE if retry and not again else ExitCode.OK
+
+
+@tasks.command("cancel")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
+@by_metadata_id
+@filter_options
+@output_option
+@global_options(hidden=True)
+def cancel(
+    *, tasks: tuple[str, ...], by_id: bool, dry_run: bool, yes: bool, output: str, **filters: Any
+) -> int:
     """Cancel tasks: waiting ones end at once, running ones are asked to stop.
 
-    Exits with 1 if one of them had ended already, or is not stored.
+    Name them, or select them with filters. Exits with 1 if one of them had ended already, or is
+    not stored.
     """
+    conditions = _either(tasks, filters)
     with open_service() as service:
+        if conditions:
+            act = service.control.cancel_where
+            return act_on_many(act, conditions, output, done="canceled", dry_run=dry_run, yes=yes)
         numbers = _numbers(service, tasks, by_id=by_id)
         report = service.cancel(*numbers)
         outcome = _unchanged(service, report.ignored, "ended before")
@@ -113,16 +162,32 @@ def cancel(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
 
 
 @tasks.command("retry")
-@click.argument("tasks", nargs=-1, required=True, metavar="TASK...")
+@click.argument("tasks", nargs=-1, metavar="[TASK]...")
 @by_metadata_id
+@option("--canceled", is_flag=True, help="With filters: the canceled ones, too.")
+@filter_options
 @output_option
 @global_options(hidden=True)
-def retry(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
+def retry(
+    *,
+    tasks: tuple[str, ...],
+    by_id: bool,
+    canceled: bool,
+    dry_run: bool,
+    yes: bool,
+    output: str,
+    **filters: Any,
+) -> int:
     """Run failed and canceled tasks again, with their history.
 
-    Exits with 1 if one of them has neither failed nor been canceled, or is not stored.
+    Name them, or select failed ones with filters. Exits with 1 if one of them has neither failed
+    nor been canceled, or is not stored.
     """
+    conditions = _either(tasks, filters)
     with open_service() as service:
+        if conditions:
+            act = partial(service.control.requeue_where, canceled=canceled)
+            return act_on_many(act, conditions, output, done="run again", dry_run=dry_run, yes=yes)
         numbers = _numbers(service, tasks, by_id=by_id)
         requeued = service.requeue(*numbers)
         others = set(numbers).difference(requeued)
@@ -130,6 +195,16 @@ def retry(*, tasks: tuple[str, ...], by_id: bool, output: str) -> int:
     outcome |= dict.fromkeys(requeued, "runs again")
     _report(numbers, outcome, output)
     return ExitCode.FAILURE if others else ExitCode.OK
+
+
+def _either(tasks: Sequence[str], filters: dict[str, Any]) -> list[Condition]:
+    """Return the conditions of filters; none if tasks are named. Raises UsageError for both."""
+    conditions = selected(**filters)
+    if tasks and conditions:
+        raise click.UsageError("name tasks or select them with filters, not both")
+    if not (tasks or conditions):
+        raise click.UsageError("name tasks, or select them: --executor, --parent, --before, --all")
+    return conditions
 
 
 def _unchanged(service: TaskService, numbers: Collection[int], why: str) -> dict[int, str]:
