@@ -43,7 +43,10 @@ def pause(*, kind: str, name: str, reason: str, output: str) -> int:
 @output_option
 @global_options(hidden=True)
 def resume(*, kind: str, name: str, output: str) -> int:
-    """Lift a pause. Exits with 1 if there was none."""
+    """Lift a pause.
+
+    Exits with 1 if there was none.
+    """
     with open_service() as service:
         changed = service.control.resume(kind, _name(kind, name))  # type: ignore[arg-type]
     return _report(kind, name, output, changed=changed, done="resumed", before="was not paused")
