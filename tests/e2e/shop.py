@@ -64,6 +64,13 @@ def patient(seconds: float, label: str) -> str:
 
 
 @app.task
+def deaf(seconds: float, label: str) -> None:
+    """Work for long, and never ask whether anybody still wants it."""
+    trace("deaf", f"start {label} {current_context().epoch}")
+    threading.Event().wait(seconds)
+
+
+@app.task
 async def hold(gate: str, number: int) -> int:
     """Stay in flight until a file appears."""
     context = current_context()
