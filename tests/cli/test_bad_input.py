@@ -118,7 +118,7 @@ def test_unknown_redis_scheme(mqtasks, database):
         (["tasks", "list", "--status", "lost"], "'lost' is not one of"),
         (["tasks", "list", "--limit", "0"], "0 is not in the range x>=1"),
         (["tasks", "lsit"], "No such command 'lsit'"),
-        (["tasks", "cancel"], "Missing argument 'TASK...'"),
+        (["tasks", "cancel"], "name tasks, or select them"),
     ],
 )
 def test_unknown_option(mqtasks, database, arguments, says):
