@@ -48,6 +48,8 @@ class LaneSignature(msgspec.Struct, frozen=True):
     rules: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     """Other label rules: label, operator, values; sorted."""
     resources: tuple[tuple[str, float], ...] = ()
+    priority: int = 0
+    """So that a lane is first come, first served: ageing compares lanes by their first task."""
 
     @property
     def limited(self) -> bool:
@@ -93,6 +95,7 @@ def signature_of(metadata: TaskMetadata) -> LaneSignature:
         options.tenant,
         rules,
         tuple(sorted((name, float(amount)) for name, amount in options.resources.items())),
+        options.priority,
     )
 
 

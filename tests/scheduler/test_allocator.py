@@ -302,6 +302,22 @@ def test_a_lane_that_waits_catches_up_with_higher_priority(world, clock):
         raise AssertionError("the task of lower priority starved")
 
 
+def test_m12_a_low_priority_does_not_starve_behind_its_own_executor(world, clock):
+    leader = world.leader(leader_ttl=600.0, leader_renew=1.0, ageing=10.0)
+    world.runner("r1", parallelism=1)
+    (low,) = world.create(priority=-3)
+    for _ in range(80):
+        clock.advance(1)
+        world.renew("r1")
+        world.finish()
+        world.create(priority=3)
+        leader.parts.allocate()
+        if world.status(low) is TaskStatus.RUNNING:
+            break
+    else:
+        raise AssertionError("the task of lower priority starved")
+
+
 def test_tasks_spread_over_idle_runners(world):
     leader = world.leader()
     for i in range(4):

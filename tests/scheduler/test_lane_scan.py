@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mqtasks.model import LaneSignature, NewTask, TaskMetadata, TaskOptions
+from mqtasks.model import LaneSignature, NewTask, TaskMetadata, TaskOptions, lane_of
 from mqtasks.scheduler.lane_scan import Candidate, LaneReader, LaneScan
 from tests.scheduler.harness import World
 
@@ -98,14 +98,15 @@ def test_large_payloads_are_read_in_small_numbers(world):
 
 def test_p7_of_too_many_lanes_the_known_urgent_ones_come_first_and_others_in_turn(world):
     lanes = fill(world, 20)
-    urgent = lanes[17]
     reader = LaneReader(world.spy, most_reads=4)
     candidates = [(lane, WORK, 1) for lane in lanes]
     for _ in range(5):
         reader.remember(reader.read(candidates, 4, NOW, AGEING), frozenset(), None)
-    (name,) = [t.metadata.executor for t in world.storage.lane_tasks(urgent, 1)]
-    metadata = TaskMetadata("urgent", name, options=TaskOptions(priority=7))
+    metadata = TaskMetadata("urgent", "e17", options=TaskOptions(priority=7))
     world.service.create(metadata)
+    urgent = lane_of(metadata)
+    lanes = world.storage.lanes(0, 100)
+    candidates = [(lane, WORK, 1) for lane in lanes]
     visited: list[set[int]] = []
     for _ in range(12):
         demands = reader.read(candidates, 4, NOW, AGEING)

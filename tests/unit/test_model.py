@@ -164,7 +164,7 @@ def test_ids_may_be_empty_only_where_that_is_said():
 
 def test_what_decides_the_placement_decides_the_lane():
     base = TaskMetadata("t", "x", options=TaskOptions(timeout=5))
-    same = TaskMetadata("u", "x", b"y", TaskOptions(priority=3, retention=1, tags=("a",)))
+    same = TaskMetadata("u", "x", b"y", TaskOptions(retention=1, tags=("a",)))
     assert lane_of(base) == lane_of(same) == lane_of(TaskMetadata("v", "x"))
     others = [
         TaskMetadata("t", "y"),
@@ -174,6 +174,7 @@ def test_what_decides_the_placement_decides_the_lane():
         TaskMetadata("t", "x", options=TaskOptions(labels={"b": "a"})),
         TaskMetadata("t", "x", options=TaskOptions(cpu=1)),
         TaskMetadata("t", "x", options=TaskOptions(memory=1)),
+        TaskMetadata("t", "x", options=TaskOptions(priority=3)),
     ]
     lanes = {lane_of(item) for item in others}
     assert len(lanes) == len(others)

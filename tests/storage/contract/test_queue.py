@@ -101,27 +101,27 @@ def test_a_lane_is_ordered_by_priority_then_due_time_then_id(stage):
     now = stage.now
     named = {
         "low": {"priority": -1},
-        "late": {"run_at": now},
+        "late": {},
         "early": {"run_at": now - 10},
         "twin": {"run_at": now - 10},
         "high": {"priority": 2**31 - 1},
         "lowest": {"priority": -(2**31) + 1},
-        "next": {"priority": 5, "run_at": now},
+        "next": {"priority": 5},
     }
-    tasks = stage.storage.create_tasks([new(name, **fields) for name, fields in named.items()])
+    tasks = stage.add(*(row(name, **{"run_at": now, **fields}) for name, fields in named.items()))
     (lane,) = stage.storage.lanes(0, 10)
     wanted = ["high", "next", "early", "twin", "late", "low", "lowest"]
     assert [item.metadata.id for item in stage.storage.lane_tasks(lane, 100)] == wanted
     assert [item.metadata.id for item in stage.storage.lane_tasks(lane, 3)] == wanted[:3]
-    assert stage.storage.lane_tasks(lane, 1) == [stage.task(tasks[4].task_id)]
+    assert stage.storage.lane_tasks(lane, 1) == [stage.task(tasks[4])]
     assert stage.storage.lane_tasks(lane, 0) == []
     assert stage.storage.lane_tasks(lane + 1, 5) == []
 
 
 def test_promoted_rows_take_their_place_by_priority(stage):
     stage.create("plain")
-    stage.create("urgent", delay_duration=1, priority=5)
-    stage.create("idle", delay_duration=1, priority=-5)
+    due = {"status": TaskStatus.SCHEDULED, "run_at": stage.now + 1000}
+    stage.add(row("urgent", priority=5, **due), row("idle", priority=-5, **due))
     (lane,) = stage.storage.lanes(0, 10)
     assert [item.metadata.id for item in stage.storage.lane_tasks(lane, 9)] == ["plain"]
     stage.clock.advance(1)
@@ -131,7 +131,8 @@ def test_promoted_rows_take_their_place_by_priority(stage):
 
 
 def test_a_retried_row_takes_its_place_by_priority_again(stage):
-    (task,) = stage.running("urgent", priority=5)
+    stage.register()
+    (task,) = stage.allocate(stage.add(row("urgent", priority=5)))
     stage.create("plain")
     stage.storage.retry_many("r1", [RetryRequest(task.task_id, 1, 1000, "boom")])
     stage.clock.advance(1)
@@ -143,7 +144,8 @@ def test_a_retried_row_takes_its_place_by_priority_again(stage):
 
 def test_p7_tasks_placed_alike_share_a_lane_and_others_do_not(stage):
     groups = [
-        [new("a1"), new("a2", priority=9), new("a3", timeout=5, tags=("x",))],
+        [new("a1"), new("a2", timeout=5, tags=("x",))],
+        [new("p1", priority=9)],
         [new("b1", concurrency=2)],
         [new("c1", labels={"x": "1", "y": "2"}), new("c2", labels={"y": "2", "x": "1"})],
         [new("d1", cpu=1), new("d2", cpu=1.0)],
