@@ -29,8 +29,8 @@ _kind = click.argument("kind", type=click.Choice(_KINDS))
 def pause(*, kind: str, name: str, reason: str, output: str) -> int:
     """Hold back an executor, key, tenant or runner.
 
-    Or a cron task. Its tasks wait; what runs already goes on. A paused runner gets nothing new. It stays so,
-    whatever is restarted, until `mqtasks resume`. Exits with 1 if it was paused before.
+    Or a cron task. Its tasks wait; what runs already goes on. A paused runner gets nothing new. It
+    stays so, whatever is restarted, until `mqtasks resume`. Exits with 1 if it was paused before.
     """
     with open_service() as service:
         changed = service.control.pause(kind, _name(kind, name), reason)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -110,13 +111,13 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """How often tasks with that key may start."""
     tenant: str = ""
     """Whose task it is: tenants that wait for the same runners take turns."""
-    labels: dict[str, str | LabelRule] = {}
+    labels: Mapping[str, str | LabelRule] = {}
     """What the runner's labels must be: a value, or a rule made by ``label``."""
     cpu: float = 0.0
     """Cores reserved on the runner while the task is live, >= 0."""
     memory: int = 0
     """Bytes reserved on the runner while the task is live, >= 0."""
-    resources: dict[str, float] = {}
+    resources: Mapping[str, float] = {}
     """Named amounts reserved on the runner while the task is live, > 0: ``{"gpu": 1}``."""
     timeout: float = 0.0
     """How long one attempt may run; it is then cancelled and counts as failed. 0 = no limit."""
