@@ -32,6 +32,8 @@ SHOP = Path(__file__).parents[2] / "examples" / "fastapi_shop" / "shop.py"
 @pytest.fixture
 def shop(sqlite_url):
     spec = importlib.util.spec_from_file_location("fastapi_shop", SHOP)
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.tasks.configure(Settings.load(url=sqlite_url, environ={}))
