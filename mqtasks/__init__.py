@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mqtasks.debug import debug_ctl_task_framework
     from mqtasks.errors import (
         ConfigError,
+        CronNotFound,
         InvalidArgument,
         InvalidCondition,
         InvalidCron,
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
         ExecuteResult,
         LabelRule,
         NewTask,
+        Pause,
+        PauseKind,
         Progress,
         RateLimit,
         ResultCode,
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
         TaskStatus,
         label,
     )
+    from mqtasks.payload import FernetTransform, PayloadTransform
     from mqtasks.scheduler import Scheduler, SchedulerOptions
     from mqtasks.service import TaskService
     from mqtasks.storage import (
@@ -74,6 +78,7 @@ _HOMES = {
     "mqtasks.debug": ("debug_ctl_task_framework",),
     "mqtasks.errors": (
         "ConfigError",
+        "CronNotFound",
         "InvalidArgument",
         "InvalidCondition",
         "InvalidCron",
@@ -103,6 +108,8 @@ _HOMES = {
         "ExecuteResult",
         "LabelRule",
         "NewTask",
+        "Pause",
+        "PauseKind",
         "Progress",
         "RateLimit",
         "ResultCode",
@@ -111,6 +118,7 @@ _HOMES = {
         "TaskStatus",
         "label",
     ),
+    "mqtasks.payload": ("FernetTransform", "PayloadTransform"),
     "mqtasks.scheduler": ("Scheduler", "SchedulerOptions"),
     "mqtasks.service": ("TaskService",),
     "mqtasks.storage": (
@@ -134,8 +142,10 @@ __all__ = [
     "Condition",
     "ConfigError",
     "CreateTaskService",
+    "CronNotFound",
     "CronTask",
     "ExecuteResult",
+    "FernetTransform",
     "FixedTaskStorageFactory",
     "InvalidArgument",
     "InvalidCondition",
@@ -150,8 +160,11 @@ __all__ = [
     "NewTask",
     "NotLeader",
     "Op",
+    "Pause",
+    "PauseKind",
     "PayloadError",
     "PayloadTooLarge",
+    "PayloadTransform",
     "Progress",
     "RateLimit",
     "ResultCode",

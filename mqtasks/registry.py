@@ -12,14 +12,22 @@ from typing import Any, Final, Literal, TypeAlias
 from mqtasks.errors import ConfigError, UnknownExecutor
 from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_value
 from mqtasks.model.task import checked_executor
-from mqtasks.payload import CallSignature, PayloadCodec, is_async
+from mqtasks.payload import PLAIN, CallSignature, Envelope, FormatName, PayloadCodec, is_async
 
 Convention: TypeAlias = Literal["raw", "call"]
 Isolation: TypeAlias = Literal["thread", "async"]
 
 DEFAULT_CODEC: Final = PayloadCodec(sys.maxsize)
-PICKLE_CODEC: Final = PayloadCodec(sys.maxsize, allow_pickle=True)
-"""Their size is bounded by the task service, whose limit is a setting."""
+"""JSON. The size is bounded by the task service, whose limit is a setting."""
+
+
+def codec_of(
+    payload_format: FormatName = "json", envelope: Envelope = PLAIN, *, allow_pickle: bool = False
+) -> PayloadCodec:
+    """Return a codec for the tasks of an application, bounded as `DEFAULT_CODEC` is."""
+    return PayloadCodec(
+        sys.maxsize, allow_pickle=allow_pickle, format=payload_format, envelope=envelope
+    )
 
 
 @dataclass(frozen=True, slots=True)

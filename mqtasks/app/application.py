@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, overload
+from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
 
+from mqtasks.app.options import OptionFields, changed_options
 from mqtasks.app.task import Task
 from mqtasks.config import Settings
 from mqtasks.errors import ConfigError, InvalidArgument
-from mqtasks.model import TaskOptions
-from mqtasks.registry import DEFAULT_CODEC, PICKLE_CODEC, TaskDefinition, TaskRegistry
+from mqtasks.model import DEFAULT_OPTIONS, Pause
+from mqtasks.payload import Envelope, FormatName, PayloadTransform
+from mqtasks.registry import TaskDefinition, TaskRegistry, codec_of
 from mqtasks.runtime import Runtime
-from mqtasks.service import TaskService
+from mqtasks.service import PauseTarget, TaskService
+from mqtasks.storage.contract import CancelReport
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,8 +28,10 @@ class MQTasks:
 
     ``url`` names the storage (``sqlite:///tasks.db``, ``mysql://user:password@host/database``,
     ``memory://``), ``redis`` the hints. What is not given comes from MQTASKS_* variables, then
-    from the configuration file, then from defaults. Nothing is connected before the first use.
-    Safe to use from many threads; after a fork the child connects anew.
+    from the configuration file, then from defaults. ``transforms`` stand around every payload that
+    the application's tasks write (the first one) and read (all of them): encryption, say. Nothing
+    is connected before the first use. Safe to use from many threads; after a fork the child
+    connects anew.
     """
 
     def __init__(
@@ -36,6 +41,7 @@ class MQTasks:
         redis: str | None = None,
         namespace: str | None = None,
         settings: Settings | None = None,
+        transforms: Iterable[PayloadTransform] = (),
     ) -> None:
         """Describe the application; raises nothing before `settings` are needed."""
         if settings is not None and (url, redis, namespace) != (None, None, None):
@@ -44,6 +50,7 @@ class MQTasks:
         given = {"url": url, "redis": redis, "namespace": namespace}
         self._given: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._settings = settings
+        self.envelope: Final = Envelope(transforms)
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None
         self._pid = 0
@@ -64,8 +71,9 @@ class MQTasks:
         *,
         name: str | None = None,
         code: int | None = None,
+        format: FormatName = "json",
         allow_pickle: bool = False,
-        **options: Any,
+        **options: Unpack[OptionFields],
     ) -> _Decorator: ...
 
     def task(
@@ -75,17 +83,21 @@ class MQTasks:
         *,
         name: str | None = None,
         code: int | None = None,
+        format: FormatName = "json",  # noqa: A002 - the word users know
         allow_pickle: bool = False,
-        **options: Any,
+        **options: Unpack[OptionFields],
     ) -> Any:
         """Register a function (``def`` or ``async def``) as a task.
 
         Used bare or with arguments. The executor code is ``code`` (a u32), or ``name``, or the
         function's own name; one code cannot be registered twice (ConfigError). ``options`` are
-        fields of `TaskOptions`. ``allow_pickle`` lets arguments and results of this task be
-        pickled where JSON cannot express them.
+        fields of `TaskOptions`. ``format`` is what arguments and results are stored as: ``json`` or
+        ``msgpack``, which carries bytes and nan. ``allow_pickle`` lets arguments and results of
+        this task be pickled where the format cannot express them.
         """
-        decorator = _Decorator(self, name, code, options, allow_pickle=allow_pickle)
+        decorator = _Decorator(
+            self, name, code, options, payload_format=format, allow_pickle=allow_pickle
+        )
         return decorator if function is None else decorator(function)
 
     # -- connection ----------------------------------------------------------------------------
@@ -120,6 +132,28 @@ class MQTasks:
         Without it the tasks wait for the scheduler's next poll.
         """
         self.service.hint_created()
+
+    # -- steering ------------------------------------------------------------------------------
+
+    def cancel(self, *task_ids: int) -> CancelReport:
+        """Cancel tasks by number: waiting ones end at once, running ones are asked. Idempotent."""
+        return self.service.cancel(*task_ids)
+
+    def pause(self, kind: PauseTarget, name: int | str, reason: str = "") -> bool:
+        """Hold back an executor, key, tenant, runner or cron task until `resume`.
+
+        It outlives restarts. False if it was paused before. See `mqtasks.service.control.Control`,
+        reached as ``app.service.control``, for editing and for acting on many tasks at once.
+        """
+        return self.service.control.pause(kind, name, reason)
+
+    def resume(self, kind: PauseTarget, name: int | str) -> bool:
+        """Lift a pause; False if there was none."""
+        return self.service.control.resume(kind, name)
+
+    def pauses(self) -> list[Pause]:
+        """Return what is paused, by kind and name."""
+        return self.service.control.pauses()
 
     def configure(self, settings: Settings) -> None:
         """Use other settings from now on; the present connection, if any, is closed."""
@@ -157,21 +191,17 @@ class _Decorator:
         app: MQTasks,
         name: str | None,
         code: int | None,
-        options: dict[str, Any],
+        options: OptionFields,
         *,
+        payload_format: FormatName,
         allow_pickle: bool,
     ) -> None:
         if name is not None and code is not None:
             raise InvalidArgument("code", code, "give either a name or a code, not both")
-        unknown = sorted(set(options) - set(TaskOptions.__struct_fields__))
-        if unknown:
-            known = ", ".join(TaskOptions.__struct_fields__)
-            raise InvalidArgument("options", unknown[0], f"is no option; known: {known}")
         self._app = app
         self._code: int | str | None = code if name is None else name
-        self._options = TaskOptions(**options)
-        self._options.validate()
-        self._allow_pickle = allow_pickle
+        self._options = changed_options(DEFAULT_OPTIONS, options)
+        self._codec = codec_of(payload_format, app.envelope, allow_pickle=allow_pickle)
 
     @overload
     def __call__(self, function: Callable[P, Coroutine[Any, Any, R]], /) -> Task[P, R]: ...
@@ -181,8 +211,7 @@ class _Decorator:
 
     def __call__(self, function: Callable[..., Any], /) -> Any:
         code = self._code if self._code is not None else function.__name__
-        codec = PICKLE_CODEC if self._allow_pickle else DEFAULT_CODEC
-        definition = TaskDefinition.call(code, function, self._options, codec)
+        definition = TaskDefinition.call(code, function, self._options, self._codec)
         if not self._app.registry.register(definition):
             msg = f"executor {code!r} is registered already: give this one another name"
             raise ConfigError(msg)

@@ -27,7 +27,7 @@ CRON: Final = "cron"
 _CHUNK: Final = 1000
 _TRIES: Final = 10
 
-Kind: TypeAlias = PauseKind | Literal["executor", "key", "tenant", "runner", "cron"]
+PauseTarget: TypeAlias = PauseKind | Literal["executor", "key", "tenant", "runner", "cron"]
 
 
 class Bulk(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Control:
 
     # -- pausing -------------------------------------------------------------------------------
 
-    def pause(self, kind: Kind, name: int | str, reason: str = "") -> bool:
+    def pause(self, kind: PauseTarget, name: int | str, reason: str = "") -> bool:
         """Hold back an executor, a concurrency key, a tenant, a runner or a cron task.
 
         Tasks stay as they are and are not allocated; those allocated already (running, or waiting
@@ -65,7 +65,7 @@ class Control:
         kind, stored = pause_name(kind, name)
         return self._storage.pause(kind, stored, reason)
 
-    def resume(self, kind: Kind, name: int | str) -> bool:
+    def resume(self, kind: PauseTarget, name: int | str) -> bool:
         """Lift a pause; False if there is none. Idempotent."""
         if kind == CRON:
             return self._set_cron_paused(str(name), paused=False)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -21,7 +23,9 @@ def test_the_snippets_of_a_page_run(
     page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {"__name__": "snippets"}
+    page_module = types.ModuleType("snippets")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, "snippets", page_module)
+    names = page_module.__dict__
     for match in _SNIPPET.finditer(page.read_text()):
         line = page.read_text()[: match.start()].count("\n") + 1
         code = "\n" * line + match.group(1)
