@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import Callable
 from typing import Final, Generic, TypeVar
 
@@ -19,8 +22,11 @@ from mqtasks.service import TaskService
 
 R = TypeVar("R")
 
-_FIRST_WAIT: Final = 0.002
-_LONGEST_WAIT: Final = 0.25
+
+def checked_timeout(timeout: float | None) -> None:
+    """Raise InvalidArgument unless ``timeout`` is None or seconds >= 0."""
+    if timeout is not None and not timeout >= 0:
+        raise InvalidArgument("timeout", timeout, "must be >= 0 seconds, or None")
 
 
 class TaskHandle(Generic[R]):
@@ -73,22 +79,51 @@ class TaskHandle(Generic[R]):
         (the task goes on), TaskFailed, TaskCanceled, TaskNotFound, or PayloadError if the value
         cannot be read.
         """
-        if timeout is not None and not timeout >= 0:
-            raise InvalidArgument("timeout", timeout, "must be >= 0 seconds, or None")
-        clock = self._service().clock
-        deadline = None if timeout is None else clock.monotonic() + timeout
-        pause, wait = Wake(), _FIRST_WAIT
-        while True:
-            task = self.fetch()
-            if task.status.is_final:
-                return self._outcome(task)
-            if deadline is not None:
-                left = deadline - clock.monotonic()
-                if left <= 0:
-                    raise ResultTimeout(self.task_id, timeout or 0.0)
-                wait = min(wait, left)
-            pause.wait(wait)
-            wait = min(wait * 1.5, _LONGEST_WAIT)
+        if not self.wait(timeout):
+            raise ResultTimeout(self.task_id, timeout or 0.0)
+        return self._outcome(self.fetch())
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until the task has ended, however it ended; return whether it has.
+
+        ``timeout`` as in `result`. A task that is not stored any more counts as ended. Storage
+        that is away is asked again until then. Raises StorageUnavailable if the application is
+        closed meanwhile.
+        """
+        checked_timeout(timeout)
+        service = self._service()
+        if self.task_id not in service.storage.unended([self.task_id]):
+            return True
+        if timeout == 0:
+            return False
+        news = Wake()
+        watch = service.waiter.watch([self.task_id], news.set, looked=True)
+        try:
+            news.wait(threading.TIMEOUT_MAX if timeout is None else timeout)
+            return bool(watch.take())
+        finally:
+            watch.close()
+
+    async def aresult(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as `result`
+        """As `result`, for event loops: nothing is blocked, and cancelling it ends the wait."""
+        checked_timeout(timeout)
+        service = self._service()
+        loop, news = asyncio.get_running_loop(), asyncio.Event()
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed: nobody waits there
+                loop.call_soon_threadsafe(news.set)
+
+        watch = service.waiter.watch([self.task_id], tell)
+        try:
+            async with asyncio.timeout(timeout):
+                await news.wait()
+            watch.take()
+        except TimeoutError:
+            raise ResultTimeout(self.task_id, timeout or 0.0) from None
+        finally:
+            watch.close()
+        return self._outcome(await asyncio.to_thread(self.fetch))
 
     def cancel(self) -> bool:
         """Ask for cancellation; return whether the task had not ended yet. Idempotent."""

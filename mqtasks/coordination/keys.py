@@ -28,6 +28,7 @@ class Keys:
     __slots__ = (
         "created",
         "cron",
+        "ended",
         "events",
         "listener",
         "namespace",
@@ -35,6 +36,7 @@ class Keys:
         "runner_prefix",
         "sentinel",
         "stats",
+        "waiting",
     )
 
     def __init__(self, namespace: str = DEFAULT_NAMESPACE) -> None:
@@ -55,6 +57,10 @@ class Keys:
         """Channel: what happened to tasks."""
         self.cron: Final = f"{self.prefix}cron"
         """Channel: cron definitions changed."""
+        self.waiting: Final = f"{self.prefix}waiting"
+        """Channel: somebody waits for tasks to end."""
+        self.ended: Final = f"{self.prefix}ended"
+        """Channel: tasks have ended; published only while somebody waits."""
         self.listener: Final = f"{self.prefix}listener"
         """Channel: nothing is ever published; each listening process subscribes to it."""
 

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import os
 import threading
+from typing import Final
 
 from mqtasks.coordination.base import Notifier
+
+MOST_WAITING: Final = 100
+"""Most hints of `HintSender.send_each` that wait while Redis is slow."""
 
 
 class HintSender:
@@ -20,6 +24,7 @@ class HintSender:
         self._notifier = notifier
         self._wake = threading.Condition()
         self._pending: dict[str, bytes] = {}
+        self._more: list[tuple[str, bytes]] = []
         self._sending = False
         self._closed = False
         self._thread: threading.Thread | None = None
@@ -35,12 +40,24 @@ class HintSender:
                 self._start()
             self._wake.notify()
 
+    def send_each(self, channel: str, payload: bytes) -> None:
+        """Publish soon, beside what is waiting; while too much waits it is dropped."""
+        with self._wake:
+            if self._closed or len(self._more) >= MOST_WAITING:
+                return
+            self._more.append((channel, payload))
+            if self._thread is None or self._pid != os.getpid():
+                self._start()
+            self._wake.notify()
+
     def flush(self, timeout: float = 1.0) -> bool:
         """Wait up to ``timeout`` seconds until nothing is waiting; return whether that is so."""
         with self._wake:
             if self._thread is None or self._pid != os.getpid():
-                return not self._pending
-            return self._wake.wait_for(lambda: not self._pending and not self._sending, timeout)
+                return not self._pending and not self._more
+            return self._wake.wait_for(
+                lambda: not (self._pending or self._more or self._sending), timeout
+            )
 
     def close(self, timeout: float = 1.0) -> None:
         """Send what is waiting, then stop the thread. Idempotent."""
@@ -64,10 +81,11 @@ class HintSender:
             with self._wake:
                 self._sending = False
                 self._wake.notify_all()
-                self._wake.wait_for(lambda: self._pending or self._closed)
-                if not self._pending:
+                self._wake.wait_for(lambda: self._pending or self._more or self._closed)
+                if not (self._pending or self._more):
                     return
-                batch = list(self._pending.items())
+                batch = [*self._pending.items(), *self._more]
                 self._pending.clear()
+                self._more.clear()
                 self._sending = True
             self._notifier.publish_many(batch)

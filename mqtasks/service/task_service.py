@@ -35,6 +35,7 @@ from mqtasks.service.cron_trigger import CronTrigger
 from mqtasks.service.database_clock import DatabaseClock
 from mqtasks.service.hint_sender import HintSender
 from mqtasks.service.hints import encode_allocated, encode_revoked
+from mqtasks.service.waiting import TaskWaiter, encode_ended
 from mqtasks.storage.contract import Allocation, CancelReport, Completion, TaskStorage
 
 DEFAULT_MAX_PAYLOAD_BYTES: Final = 1024 * 1024
@@ -82,6 +83,8 @@ class TaskService:
         self._heartbeat_timeout = heartbeat_timeout
         self._sender = HintSender(self.notifier)
         self._cron = CronTrigger(storage, self.hint_created, self.clock)
+        self.waiter: Final = TaskWaiter(storage, self.notifier, self.keys, self.clock)
+        """Wakes those who wait for tasks to end."""
         self._closed = False
         self.control: Final = Control(self)
         """Pausing, editing, and acting on many tasks at once."""
@@ -285,6 +288,10 @@ class TaskService:
         """Say that there is something to allocate, or room for it. Merged, returns at once."""
         self._sender.send(self.keys.created)
 
+    def hint_ended(self, task_ids: Sequence[int]) -> None:
+        """Say that tasks, 1,000 at most, have ended. Returns at once."""
+        self._sender.send_each(self.keys.ended, encode_ended(task_ids))
+
     def hint_cron(self) -> None:
         """Say that cron definitions changed."""
         self._sender.send(self.keys.cron)
@@ -317,6 +324,7 @@ class TaskService:
             return
         self._closed = True
         self.stop_schedule_cron_task()
+        self.waiter.close()
         self._sender.close()
         self.notifier.close()
         self.heartbeats.close()

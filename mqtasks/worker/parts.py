@@ -21,6 +21,7 @@ from mqtasks.worker.completer import Completer
 from mqtasks.worker.context import Surroundings
 from mqtasks.worker.dispatcher import Dispatcher
 from mqtasks.worker.drain import Drain, give_back
+from mqtasks.worker.ended import EndedNews
 from mqtasks.worker.eventloop import ExecutorLoop
 from mqtasks.worker.executor import Execution
 from mqtasks.worker.executors import Executor
@@ -170,6 +171,7 @@ class Parts:
             clock=clock,
         )
         self.slots: Final = SlotNews(self.holdings, options.parallelism, service.hint_created)
+        self.ended: Final = EndedNews(clock.monotonic, service.hint_ended)
         self.drain: Final = Drain(
             identity=self.identity,
             storage=storage,
@@ -264,10 +266,13 @@ class Parts:
         allocated, revoked = keys.allocated(runner_id), keys.revoked(runner_id)
 
         def receive(channel: str, payload: bytes) -> None:
+            if channel == keys.waiting:
+                self.ended.awaited()
+                return
             (self.hints.allocated if channel == allocated else self.hints.revoked)(payload)
 
         self._subscription = self.service.notifier.subscribe(
-            [allocated, revoked], receive, self._look
+            [allocated, revoked, keys.waiting], receive, self._look
         )
 
     def unsubscribe(self) -> None:
@@ -294,6 +299,7 @@ class Parts:
 
     def _committed(self, helds: Sequence[Held]) -> None:
         self.slots.committed(helds)
+        self.ended.committed(helds)
         telemetry, dispatcher = self.telemetry, self.dispatcher
         self.board.count(
             dispatcher.started_total,

@@ -118,6 +118,8 @@ def test_the_page_names_what_the_code_names(heading):
             keys.revoked("<runner>"),
             keys.events,
             keys.cron,
+            keys.waiting,
+            keys.ended,
             keys.listener,
         ],
     }[heading]
