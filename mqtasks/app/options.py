@@ -1,0 +1,80 @@
+"""What ``@app.task(...)`` and ``task.options(...)`` take, in one definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final, TypeAlias, TypedDict
+
+import msgspec
+
+from mqtasks.errors import InvalidArgument
+from mqtasks.model import LabelRule, RateLimit, TaskOptions
+
+Duration: TypeAlias = float | timedelta
+"""Seconds, or a timedelta."""
+
+
+class OptionFields(TypedDict, total=False):
+    """The fields of `TaskOptions`, which see, and two short names."""
+
+    max_retry_times: int
+    retry_interval: Duration
+    backoff_factor: float
+    backoff_max: Duration
+    jitter: float
+    delay_duration: Duration
+    concurrency: int
+    concurrency_key: str
+    key_concurrency: int | None
+    rate_limit: RateLimit | str | None
+    key_rate_limit: RateLimit | str | None
+    tenant: str
+    labels: Mapping[str, str | LabelRule]
+    cpu: float
+    memory: int
+    resources: Mapping[str, float]
+    timeout: Duration
+    priority: int
+    max_reassign_times: int
+    retention: Duration | None
+    tags: tuple[str, ...]
+    delay: Duration
+    """Short for ``delay_duration``."""
+    key: str
+    """Short for ``concurrency_key``."""
+
+
+class CallFields(OptionFields, total=False):
+    """What one call can have beside: see `Task.options`."""
+
+    id: str | None
+    at: datetime | None
+    parent: str
+    connection: Any
+
+
+SHORT_NAMES: Final = {"delay": "delay_duration", "key": "concurrency_key"}
+CALL_ONLY: Final = frozenset({"id", "at", "parent", "connection"})
+
+
+def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOptions:
+    """Return ``base`` with `OptionFields` changed, validated.
+
+    Raises InvalidArgument for an unknown or doubled name, and for a value out of range.
+    """
+    if not changes:
+        return base
+    fields: dict[str, Any] = {}
+    for name, value in changes.items():
+        field = SHORT_NAMES.get(name, name)
+        if field not in TaskOptions.__struct_fields__:
+            known = ", ".join((*TaskOptions.__struct_fields__, *SHORT_NAMES))
+            raise InvalidArgument("options", name, f"is no option; known: {known}")
+        if field in fields:
+            short = next(key for key, long in SHORT_NAMES.items() if long == field)
+            raise InvalidArgument(short, changes[short], f"give either {short} or {field}")
+        fields[field] = value.total_seconds() if isinstance(value, timedelta) else value
+    changed = msgspec.structs.replace(base, **fields)
+    changed.validate()
+    return changed
