@@ -1,0 +1,42 @@
+"""Calls that mypy --strict and pyright accept."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import assert_type
+
+from mqtasks import MQTasks, RateLimit, TaskHandle, label
+
+app = MQTasks("memory://")
+
+
+@app.task
+def resize(path: str, width: int = 100) -> int:
+    return len(path) * width
+
+
+@app.task(name="mail", key="smtp", timeout=timedelta(minutes=1), tags=("mail",))
+async def mail(address: str, *, copies: int = 1) -> str:
+    return address * copies
+
+
+async def produce() -> None:
+    assert_type(resize.enqueue("cat.jpg"), TaskHandle[int])
+    assert_type(resize.enqueue("cat.jpg", width=320).result(1.0), int)
+    assert_type(await resize.aenqueue("cat.jpg", 320), TaskHandle[int])
+    assert_type(mail.enqueue("a@b.c", copies=2).result(), str)
+    assert_type(resize.enqueue_many([("a", 1), {"path": "b"}], chunk=10), list[TaskHandle[int]])
+    assert_type(await mail.aenqueue_many([("a@b.c",)]), list[TaskHandle[str]])
+    urgent = resize.options(
+        id="cat",
+        delay=timedelta(seconds=5),
+        priority=3,
+        key_concurrency=2,
+        key="customer 7",
+        labels={"zone": label.in_("a", "b")},
+        resources={"gpu": 1},
+        retention=None,
+        rate_limit=RateLimit(10),
+    )
+    assert_type(urgent.enqueue("cat.jpg"), TaskHandle[int])
+    assert_type(mail.options(at=datetime(2030, 1, 1, tzinfo=UTC)).enqueue("a@b.c").result(), str)

@@ -1,0 +1,44 @@
+"""Calls that mypy --strict and pyright reject, each on the line that says so."""
+
+from __future__ import annotations
+
+from mqtasks import MQTasks, TaskHandle
+
+app = MQTasks("memory://")
+
+
+@app.task
+def resize(path: str, width: int = 100) -> int:
+    return len(path) * width
+
+
+@app.task(name="mail", timeout=60)
+async def mail(address: str, *, copies: int = 1) -> str:
+    return address * copies
+
+
+resize.enqueue()  # wrong: an argument is missing
+resize.enqueue(7)  # wrong: a number for text
+resize.enqueue("cat.jpg", "wide")  # wrong: text for a number
+resize.enqueue("cat.jpg", 1, 2)  # wrong: too many arguments
+resize.enqueue("cat.jpg", height=3)  # wrong: no such parameter
+resize.enqueue("cat.jpg", width=None)  # wrong: None for a number
+mail.enqueue("a@b.c", 2)  # wrong: only by name
+mail.options(priority=1).enqueue(b"a@b.c")  # wrong: options keep the signature
+resize.options(prio=1)  # wrong: no such option
+resize.options(priority="high")  # wrong: text for a number
+resize.options(delay="5s")  # wrong: text for a duration
+resize.options(at="tomorrow")  # wrong: text for a datetime
+resize.options(labels=["a"])  # wrong: a list for a mapping
+resize.options(id=7)  # wrong: a number for a name
+resize.enqueue_many([1, 2, 3])  # wrong: each call is a sequence or a mapping
+text: str = resize.enqueue("cat.jpg").result()  # wrong: the result is an int
+handle: TaskHandle[int] = mail.enqueue("a@b.c")  # wrong: a handle of another result
+app.task(format="yaml")  # wrong: no such format
+app.task(timeout="1m")  # wrong: text for a duration
+app.task(id="same")  # wrong: an id is of one call
+
+
+async def forgets() -> None:
+    resize.aenqueue("cat.jpg").result()  # wrong: not awaited
+    await mail.aenqueue(1)  # wrong: a number for text
