@@ -11,8 +11,9 @@ from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
 from mqtasks.app.options import OptionFields, changed_options
 from mqtasks.app.task import Task
 from mqtasks.config import Settings
-from mqtasks.errors import ConfigError, InvalidArgument
+from mqtasks.errors import ConfigError, InvalidArgument, UnknownExecutor
 from mqtasks.model import DEFAULT_OPTIONS, Pause
+from mqtasks.model.task import checked_executor
 from mqtasks.payload import Envelope, FormatName, PayloadTransform
 from mqtasks.registry import TaskDefinition, TaskRegistry, codec_of
 from mqtasks.runtime import Runtime
@@ -99,6 +100,30 @@ class MQTasks:
             self, name, code, options, payload_format=format, allow_pickle=allow_pickle
         )
         return decorator if function is None else decorator(function)
+
+    def remote(
+        self,
+        executor: int | str,
+        /,
+        *,
+        format: FormatName = "json",  # noqa: A002 - the word users know
+        **options: Unpack[OptionFields],
+    ) -> Task[..., Any]:
+        """Return a task by its executor code, for a producer that has not got the function.
+
+        Nothing is registered: some worker must know the code, else the tasks wait. Arguments are
+        checked by that worker, not here, and results come as plain values. Calling it raises
+        UnknownExecutor. Raises InvalidArgument for a bad code or option.
+        """
+        code = checked_executor(executor)
+
+        def elsewhere(*_args: Any, **_kwargs: Any) -> Any:
+            raise UnknownExecutor(executor, self.registry.codes())
+
+        elsewhere.__name__ = str(executor)
+        codec = codec_of(format, self.envelope)
+        chosen = changed_options(DEFAULT_OPTIONS, options)
+        return Task(self, TaskDefinition(code, elsewhere, "call", chosen, codec=codec))
 
     # -- connection ----------------------------------------------------------------------------
 

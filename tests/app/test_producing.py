@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from mqtasks import InvalidArgument, MQTasks, TaskOptions, label
+from mqtasks import InvalidArgument, MQTasks, TaskOptions, UnknownExecutor, label
 from mqtasks.app.options import CALL_ONLY, SHORT_NAMES, CallFields, OptionFields
 
 
@@ -144,3 +144,19 @@ def test_a_connection_is_not_taken_into_another_thread(resize) -> None:
     for made in (call.aenqueue("a"), call.aenqueue_many([("a",)])):
         with pytest.raises(InvalidArgument, match="stays in its own thread"):
             asyncio.run(made)
+
+
+def test_a_producer_without_the_function_enqueues_by_name(app, resize) -> None:
+    shop = MQTasks("memory://")
+    remote = shop.remote("resize", format="msgpack", priority=4)
+    with shop:
+        task = remote.options(tenant="acme").enqueue("cat.jpg", width=3).fetch()
+
+    assert task.metadata.executor == resize.code
+    assert (task.metadata.options.priority, task.metadata.options.tenant) == (4, "acme")
+    known = resize.definition
+    read = known.codec.decode_call(task.metadata.context, known.signature)
+    assert read == (("cat.jpg",), {"width": 3})
+    assert len(shop.registry) == 0
+    with pytest.raises(UnknownExecutor):
+        remote("cat.jpg")
