@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mqtasks._version import __version__
 
 if TYPE_CHECKING:
-    from mqtasks.app import MQTasks, Task, TaskHandle
+    from mqtasks.app import MQTasks, Task, TaskHandle, Waited, as_completed, results, wait
     from mqtasks.conditions import Condition, Op, where
     from mqtasks.debug import debug_ctl_task_framework
     from mqtasks.errors import (
@@ -73,7 +73,15 @@ if TYPE_CHECKING:
     from mqtasks.worker import RunnerOptions, TaskContext, TaskRunner
 
 _HOMES = {
-    "mqtasks.app": ("MQTasks", "Task", "TaskHandle"),
+    "mqtasks.app": (
+        "MQTasks",
+        "Task",
+        "TaskHandle",
+        "Waited",
+        "as_completed",
+        "results",
+        "wait",
+    ),
     "mqtasks.conditions": ("Condition", "Op", "where"),
     "mqtasks.debug": ("debug_ctl_task_framework",),
     "mqtasks.errors": (
@@ -194,10 +202,14 @@ __all__ = [
     "TaskStorageFactory",
     "TransactionAborted",
     "UnknownExecutor",
+    "Waited",
     "__version__",
+    "as_completed",
     "debug_ctl_task_framework",
     "label",
+    "results",
     "storage_from_url",
+    "wait",
     "where",
 ]
 

@@ -144,12 +144,17 @@ class TaskInterrupted(MQTasksError):
 
 
 class ResultTimeout(MQTasksError):
-    """The awaited task did not end within ``timeout`` seconds; it goes on unharmed."""
+    """The awaited task did not end within ``timeout`` seconds; it goes on unharmed.
 
-    def __init__(self, task_id: int, timeout: float) -> None:
-        super().__init__(f"task {task_id} has not ended after {timeout:g} s")
+    ``tasks`` tells of how many this is true, ``task_id`` being the first of them.
+    """
+
+    def __init__(self, task_id: int, timeout: float, tasks: int = 1) -> None:
+        others = f" and {tasks - 1} others have" if tasks > 1 else " has"
+        super().__init__(f"task {task_id}{others} not ended after {timeout:g} s")
         self.task_id = task_id
         self.timeout = timeout
+        self.tasks = tasks
 
 
 class RunnerConflict(MQTasksError):

@@ -18,6 +18,7 @@ redis_url        test     URL of the shared Redis, emptied
 from __future__ import annotations
 
 import contextlib
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,6 +27,10 @@ import redis
 
 from tests.support.databases import DatabasePool
 from tests.support.servers import MariaDBServer, RedisServer, temporary_database
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts background jobs so. Programs under test would inherit it and miss Ctrl-C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,5 +3,6 @@
 from mqtasks.app.application import MQTasks
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.task import Task
+from mqtasks.app.waiting import Waited, as_completed, results, wait
 
-__all__ = ["MQTasks", "Task", "TaskHandle"]
+__all__ = ["MQTasks", "Task", "TaskHandle", "Waited", "as_completed", "results", "wait"]

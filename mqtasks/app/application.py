@@ -8,10 +8,11 @@ from collections.abc import Callable, Coroutine, Iterable
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
 
+from mqtasks.app.handle import TaskHandle
 from mqtasks.app.options import OptionFields, changed_options
 from mqtasks.app.task import Task
 from mqtasks.config import Settings
-from mqtasks.errors import ConfigError, InvalidArgument, UnknownExecutor
+from mqtasks.errors import ConfigError, InvalidArgument, TaskNotFound, UnknownExecutor
 from mqtasks.model import DEFAULT_OPTIONS, Pause
 from mqtasks.model.task import checked_executor
 from mqtasks.payload import Envelope, FormatName, PayloadTransform
@@ -149,6 +150,28 @@ class MQTasks:
                 self._runtime = Runtime.open(self.settings)
                 self._pid = os.getpid()
             return self._runtime.service
+
+    def handle(self, task: int | str) -> TaskHandle[Any]:
+        """Return a handle of a task created elsewhere, by its number or its metadata id.
+
+        Its result is read as the registered function of its executor says; as plain values where
+        the function is not known here. Raises TaskNotFound.
+        """
+        if isinstance(task, str):
+            stored = self.service.storage.find([task]).get(task)
+            if stored is None:
+                raise TaskNotFound(task)
+        else:
+            stored = self.service.get(task)
+        definition = self.registry.get(stored.metadata.executor)
+        codec = codec_of(envelope=self.envelope) if definition is None else definition.codec
+        known = None if definition is None else definition.signature
+        wanted: Any = Any if known is None else known.return_type
+
+        def decode(value: bytes) -> Any:
+            return codec.decode_result(value, wanted)
+
+        return TaskHandle(lambda: self.service, stored.id, stored.metadata.id, decode, is_new=False)
 
     def committed(self) -> None:
         """Tell the scheduler that a transaction with tasks was committed; returns at once.

@@ -125,6 +125,18 @@ class TaskHandle(Generic[R]):
             watch.close()
         return self._outcome(await asyncio.to_thread(self.fetch))
 
+    @property
+    def service(self) -> TaskService:
+        """The task service that holds the task; connected if it is not. Raises StorageError."""
+        return self._service()
+
+    def succeeded(self) -> bool:
+        """Return whether the task has ended with a success; asks storage."""
+        task = self.fetch()
+        result = task.execute_result
+        ended = task.status is TaskStatus.COMPLETED
+        return ended and result is not None and result.code is ResultCode.SUCCESS
+
     def cancel(self) -> bool:
         """Ask for cancellation; return whether the task had not ended yet. Idempotent."""
         return not self._service().cancel(self.task_id).ignored

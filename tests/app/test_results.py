@@ -26,7 +26,7 @@ def app(request):
 
 
 @pytest.fixture
-def gate(app):
+def gate(app: MQTasks):
     opened = threading.Event()
 
     @app.task
@@ -81,7 +81,7 @@ def test_s5_without_news_the_timeout_ends_the_wait(app, gate):
         asyncio.run(handle.aresult(0.05))
 
 
-def test_s5_a_thousand_tasks_cost_one_statement_per_look(app, monkeypatch):
+def test_s5_a_thousand_tasks_cost_one_statement_per_look(app: MQTasks, monkeypatch):
     @app.task
     def never(n: int) -> int:
         return n
