@@ -67,6 +67,8 @@ class AttemptOutcome(IntEnum):
     """A cancellation ended it."""
     FENCED = 7
     """First counted as CRASHED, but the runner came back and showed that it was only fenced."""
+    SNOOZED = 8
+    """The executor asked to run later: charged to nobody."""
 
 
 FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELED})
@@ -80,9 +82,10 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
     TaskStatus.RUNNING: frozenset(
         {
             TaskStatus.COMPLETED,  # success, or failure with no retry left
-            TaskStatus.SCHEDULED,  # failure with a retry left (backoff lives in run_at)
+            TaskStatus.SCHEDULED,  # retry (backoff lives in run_at), or a snooze
             TaskStatus.CREATED,  # released, or taken from a lost runner
             TaskStatus.CANCEL_REQUESTED,  # somebody asked
+            TaskStatus.CANCELED,  # the executor itself said so
             TaskStatus.RUNNING,  # reassigned: another runner, epoch + 1
         }
     ),

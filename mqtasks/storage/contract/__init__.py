@@ -10,6 +10,7 @@ from mqtasks.storage.contract.pauses import PauseOperations
 from mqtasks.storage.contract.queue import QueueOperations
 from mqtasks.storage.contract.records import (
     APPLIED,
+    UNCOUNTED,
     Allocation,
     CancelReport,
     Capabilities,
@@ -38,6 +39,7 @@ from mqtasks.storage.contract.tasks import TaskRecords
 
 __all__ = [
     "APPLIED",
+    "UNCOUNTED",
     "Allocation",
     "CancelReport",
     "Capabilities",

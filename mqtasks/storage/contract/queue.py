@@ -110,6 +110,7 @@ class QueueOperations(ABC):
 
         Writes completed_at now, started_at now - elapsed_ms. A failure also writes an attempt
         row, and crashes + 1 if its outcome is CRASHED (the process of an isolated executor died).
+        A failure whose outcome is CANCELED ends as CANCELED, and is told among the canceled.
         Equal results share a statement; 1,000 successes without a value are one UPDATE.
         """
 
@@ -118,8 +119,8 @@ class QueueOperations(ABC):
         """Turn failed attempts into SCHEDULED with run_at now + delay_ms, attempt + 1; fenced.
 
         Of those whose outcome is CRASHED, the crashes are counted instead of the attempt: the
-        process of an isolated executor died, while its runner lives. Writes an attempt row;
-        clears the runner; keeps the epoch.
+        process of an isolated executor died, while its runner lives. SNOOZED counts as neither.
+        Writes an attempt row; clears the runner; keeps the epoch.
         """
 
     @abstractmethod

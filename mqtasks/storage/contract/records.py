@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from mqtasks.model import CronTask, ExecuteResult, LaneSignature, NewTask, RateLimit
+from mqtasks.model import AttemptOutcome, CronTask, ExecuteResult, LaneSignature, NewTask, RateLimit
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -93,7 +93,8 @@ class LaneSample(msgspec.Struct, frozen=True):
 class Completion(msgspec.Struct, frozen=True):
     """One executed task: its result, how long it ran (ms), and a traceback if it failed.
 
-    ``outcome`` is the `AttemptOutcome` kept in the history when ``result`` is a failure.
+    ``outcome`` is the `AttemptOutcome` kept in the history when ``result`` is a failure; CANCELED
+    says that the executor wants the task to end as CANCELED, its reason is the result's error.
     """
 
     task_id: int
@@ -104,8 +105,16 @@ class Completion(msgspec.Struct, frozen=True):
     outcome: int = 1
 
 
+UNCOUNTED = frozenset({int(AttemptOutcome.CRASHED), int(AttemptOutcome.SNOOZED)})
+"""Outcomes of attempts that do not count as failed ones when the task is to run again."""
+
+
 class RetryRequest(msgspec.Struct, frozen=True):
-    """One failed attempt with a retry left: runs again ``delay_ms`` from now."""
+    """One attempt that is not the last: the task runs again ``delay_ms`` from now.
+
+    ``outcome`` is the `AttemptOutcome` kept in the history. CRASHED counts as a crash, SNOOZED as
+    nothing, all others as a failed attempt.
+    """
 
     task_id: int
     epoch: int

@@ -17,6 +17,7 @@ from mqtasks.model import (
 from mqtasks.storage.checks import checked_result, stored_text
 from mqtasks.storage.contract import (
     APPLIED,
+    UNCOUNTED,
     Completion,
     Owned,
     QueueOperations,
@@ -84,11 +85,13 @@ class MemoryWork(MemoryBase, QueueOperations):
                     self._miss(report, runner_id, item, applied=done)
                     continue
                 told = Told(result.error, item.traceback, now - item.elapsed_ms)
-                if row.status == TaskStatus.CANCEL_REQUESTED:
+                failed = result.code is ResultCode.FAILED
+                gave_up = failed and item.outcome == AttemptOutcome.CANCELED
+                if gave_up or row.status == TaskStatus.CANCEL_REQUESTED:
                     self._cancel(row, told, now)
                     report.canceled.append(item.task_id)
                     continue
-                if result.code is ResultCode.FAILED:
+                if failed:
                     self._remember(row, item.outcome, told, now)
                     row.crashes += item.outcome == AttemptOutcome.CRASHED
                 self._tables.unlink(row)
@@ -100,7 +103,7 @@ class MemoryWork(MemoryBase, QueueOperations):
         return report.done()
 
     def retry_many(self, runner_id: str, retries: Sequence[RetryRequest]) -> WriteReport:
-        """Turn failed attempts into SCHEDULED, attempt + 1 (or crashes + 1); fenced."""
+        """Turn attempts into SCHEDULED, attempt + 1 (or crashes + 1, or neither); fenced."""
         report = Report()
         with self._transaction as now:
             for item in retries:
@@ -118,10 +121,8 @@ class MemoryWork(MemoryBase, QueueOperations):
                 self._tables.unlink(row)
                 row.status = TaskStatus.SCHEDULED
                 row.run_at = now + item.delay_ms
-                if item.outcome == AttemptOutcome.CRASHED:
-                    row.crashes += 1
-                else:
-                    row.attempt += 1
+                row.crashes += item.outcome == AttemptOutcome.CRASHED
+                row.attempt += item.outcome not in UNCOUNTED
                 row.disown()
                 self._tables.link(row)
         return report.done()

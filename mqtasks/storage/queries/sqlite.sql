@@ -251,14 +251,14 @@ UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = {
 WHERE task_id IN ({task_id}) AND status = 1;
 
 -- name: end_canceled
--- End CANCEL_REQUESTED rows as CANCELED.
+-- End live rows as CANCELED.
 UPDATE mqtasks_task SET status = 3, completed_at = {now}
-WHERE task_id IN ({in}) AND status = 5;
+WHERE task_id IN ({in}) AND status IN (1, 5);
 
 -- name: retry
 -- Send RUNNING rows back to SCHEDULED.
 UPDATE mqtasks_task SET status = 4, run_at = {now} + {delay}, runner = '',
-    attempt = attempt + 1 - {crashed}, crashes = crashes + {crashed},
+    attempt = attempt + {counted}, crashes = crashes + {crashed},
     runner_generation = 0, started_at = 0, queue_lane = 0, queue_rank = 0
 WHERE task_id IN ({task_id}) AND status = 1;
 

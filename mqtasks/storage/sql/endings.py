@@ -57,6 +57,7 @@ def end_live(
 ) -> None:
     """Lock the rows; write RUNNING ones by ``write``, end CANCEL_REQUESTED ones as CANCELED.
 
+    RUNNING ones whose final outcome is CANCELED end as CANCELED too: their executor said so.
     ``endings`` come by ascending task id. What does not match is lost, unless the row shows that
     it was written before.
     """
@@ -93,13 +94,19 @@ def _sort_out(
         row = rows.get(item.task_id)
         if row is None or (row[2], row[3]) != (runner_id, item.epoch):
             missed.append(item)
+        elif row[1] == TaskStatus.CANCEL_REQUESTED or (
+            row[1] == TaskStatus.RUNNING and _gave_up(item)
+        ):
+            asked.append(item)
         elif row[1] == TaskStatus.RUNNING:
             running.append(item)
-        elif row[1] == TaskStatus.CANCEL_REQUESTED:
-            asked.append(item)
         else:
             missed.append(item)
     return running, asked, missed
+
+
+def _gave_up(item: Ending) -> bool:
+    return item.outcome == AttemptOutcome.CANCELED and item.result is not None
 
 
 def _judge(

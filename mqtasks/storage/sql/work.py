@@ -11,6 +11,7 @@ from mqtasks.model import AttemptOutcome, ResultCode, TaskEpoch
 from mqtasks.storage.checks import checked_result
 from mqtasks.storage.contract import (
     APPLIED,
+    UNCOUNTED,
     Completion,
     Owned,
     RetryRequest,
@@ -62,7 +63,7 @@ class SqlWork(SqlBase):
 
     @lost_when_disabled
     def retry_many(self, runner_id: str, retries: Sequence[RetryRequest]) -> WriteReport:
-        """Turn failed attempts into SCHEDULED, attempt + 1 (or crashes + 1); fenced."""
+        """Turn attempts into SCHEDULED, attempt + 1 (or crashes + 1, or neither); fenced."""
         delays = {item.task_id: item.delay_ms for item in reversed(retries)}
         endings = [
             Ending(
@@ -77,8 +78,11 @@ class SqlWork(SqlBase):
         ]
 
         def write(session: Session, live: Sequence[Ending]) -> None:
-            rows = [(item.task_id, delays[item.task_id], _crashed(item)) for item in live]
-            session.run_each("retry", ("task_id", "delay", "crashed"), rows)
+            rows = [
+                (item.task_id, delays[item.task_id], _counted(item), _crashed(item))
+                for item in live
+            ]
+            session.run_each("retry", ("task_id", "delay", "counted", "crashed"), rows)
 
         def work(session: Session) -> WriteReport:
             tally = Tally()
@@ -159,6 +163,10 @@ def _write_failures(session: Session, live: Sequence[Ending]) -> None:
     ]
     fields = ("task_id", "error", "result", "elapsed", "crashed")
     session.run_each("complete_failed", fields, rows)
+
+
+def _counted(item: Ending) -> int:
+    return int(item.outcome not in UNCOUNTED)
 
 
 def _crashed(item: Ending) -> int:

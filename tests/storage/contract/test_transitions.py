@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from mqtasks.model import TRANSITIONS, RunnerState, TaskEpoch, TaskStatus
+from mqtasks.model import TRANSITIONS, AttemptOutcome, RunnerState, TaskEpoch, TaskStatus
 from mqtasks.storage.contract import Allocation, RetryRequest
 from tests.support.stage import FAILURE, LEASE_MS, MAX_CRASHES, Stage
 
@@ -66,6 +66,12 @@ OPERATIONS: dict[str, Operation] = {
     ),
     "succeed": lambda stage, task: stage.complete([task]),
     "fail": lambda stage, task: stage.complete([task], FAILURE),
+    "fail as canceled": lambda stage, task: stage.complete(
+        [task], FAILURE, outcome=int(AttemptOutcome.CANCELED)
+    ),
+    "snooze": lambda stage, task: stage.storage.retry_many(
+        "r1", [RetryRequest(task.task_id, 1, 10, "", outcome=int(AttemptOutcome.SNOOZED))]
+    ),
     "retry": lambda stage, task: stage.storage.retry_many(
         "r1", [RetryRequest(task.task_id, 1, 10, "boom")]
     ),
@@ -87,6 +93,7 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 TAKEN_AWAY = {"running": TaskStatus.CREATED, "cancel requested": TaskStatus.CANCELED}
+PUT_BACK = {"running": TaskStatus.SCHEDULED, "cancel requested": TaskStatus.CANCELED}
 ENDED = {"running": TaskStatus.COMPLETED, "cancel requested": TaskStatus.CANCELED}
 
 CHANGES: dict[str, dict[str, TaskStatus]] = {
@@ -95,7 +102,12 @@ CHANGES: dict[str, dict[str, TaskStatus]] = {
     "allocate by hand": {"created": TaskStatus.RUNNING, "running": TaskStatus.RUNNING},
     "succeed": ENDED,
     "fail": ENDED,
-    "retry": {"running": TaskStatus.SCHEDULED, "cancel requested": TaskStatus.CANCELED},
+    "fail as canceled": {
+        "running": TaskStatus.CANCELED,
+        "cancel requested": TaskStatus.CANCELED,
+    },
+    "retry": PUT_BACK,
+    "snooze": PUT_BACK,
     "release": TAKEN_AWAY,
     "release unstarted": TAKEN_AWAY,
     "mark started": {},

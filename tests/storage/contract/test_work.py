@@ -129,6 +129,50 @@ def test_p8_crashes_and_failures_of_one_batch_are_told_apart(stage):
     assert [(row.attempt, row.crashes) for row in rows] == [(0, 1), (1, 0), (0, 1)]
 
 
+def test_a_snooze_burns_neither_an_attempt_nor_a_crash(stage, task):
+    snooze = int(AttemptOutcome.SNOOZED)
+    request = RetryRequest(task.task_id, 1, 2500, "not yet", outcome=snooze)
+    assert stage.storage.retry_many("r1", [request, request]) == APPLIED
+    row = stage.task(task.task_id)
+    assert (row.status, row.attempt, row.crashes) == (TaskStatus.SCHEDULED, 0, 0)
+    assert row.run_at == stage.now + 2500
+    assert stage.attempt(task.task_id).outcome == snooze
+    assert stage.storage.retry_many("r1", [request]) == APPLIED  # the same, said again (P10)
+
+
+def test_counted_and_uncounted_ends_of_one_batch_are_told_apart(stage):
+    tasks = stage.running("a", "b", "c")
+    outcomes = (AttemptOutcome.FAILED, AttemptOutcome.SNOOZED, AttemptOutcome.CRASHED)
+    stage.storage.retry_many(
+        "r1",
+        [
+            RetryRequest(item.task_id, 1, 0, "why", outcome=int(outcome))
+            for item, outcome in zip(tasks, outcomes, strict=True)
+        ],
+    )
+    rows = [stage.task(item.task_id) for item in tasks]
+    assert [(row.attempt, row.crashes) for row in rows] == [(1, 0), (0, 0), (0, 1)]
+
+
+def test_p9_an_executor_may_end_its_task_as_canceled(stage, task):
+    others = stage.running("failed", "done")
+    reason = ExecuteResult(ResultCode.FAILED, "sold out", b"")
+    said = [
+        Completion(task.task_id, 1, reason, 250, "", int(AttemptOutcome.CANCELED)),
+        Completion(others[0].task_id, 1, FAILURE),
+        Completion(others[1].task_id, 1, ExecuteResult()),
+    ]
+    for _ in range(2):  # the second time after a commit whose answer was lost (P10)
+        assert stage.storage.complete_many("r1", said).canceled == (task.task_id,)
+    ended = stage.task(task.task_id)
+    assert (ended.status, ended.execute_result) == (TaskStatus.CANCELED, None)
+    assert ended.completed_at == stage.now
+    attempt = stage.attempt(task.task_id)
+    assert (attempt.outcome, attempt.error) == (AttemptOutcome.CANCELED, "sold out")
+    rows = [stage.task(item.task_id) for item in others]
+    assert [row.status for row in rows] == [TaskStatus.COMPLETED] * 2
+
+
 def test_a_retry_keeps_the_outcome_it_is_told(stage, task):
     request = RetryRequest(task.task_id, 1, 0, "late", outcome=int(AttemptOutcome.TIMED_OUT))
     stage.storage.retry_many("r1", [request])

@@ -78,8 +78,17 @@ class QueueRules(Comparison):
         else:
             self.do(lambda side: side.storage.release_lease(self.leadership))
 
-    @rule(runner=writers, names=some_names, belief=beliefs, result=results, repeat=usually)
-    def complete(self, runner, names, belief, result, repeat) -> None:
+    @rule(
+        runner=writers,
+        names=some_names,
+        belief=beliefs,
+        result=results,
+        outcome=st.sampled_from(
+            [AttemptOutcome.FAILED, AttemptOutcome.FAILED, AttemptOutcome.CANCELED]
+        ),
+        repeat=usually,
+    )
+    def complete(self, runner, names, belief, result, outcome, repeat) -> None:
         owner, names = self.writer(runner, names)
         tasks = self.epochs(names, belief)
         for _ in range(1 + (not repeat)):
@@ -87,7 +96,7 @@ class QueueRules(Comparison):
                 lambda side: side.storage.complete_many(
                     owner,
                     [
-                        Completion(item.task_id, item.epoch, result, 7, "trace")
+                        Completion(item.task_id, item.epoch, result, 7, "trace", int(outcome))
                         for item in tasks(side)
                     ],
                 )
@@ -99,7 +108,12 @@ class QueueRules(Comparison):
         belief=beliefs,
         delay_ms=st.sampled_from([0, 2000]),
         outcome=st.sampled_from(
-            [AttemptOutcome.FAILED, AttemptOutcome.TIMED_OUT, AttemptOutcome.CRASHED]
+            [
+                AttemptOutcome.FAILED,
+                AttemptOutcome.TIMED_OUT,
+                AttemptOutcome.CRASHED,
+                AttemptOutcome.SNOOZED,
+            ]
         ),
         repeat=usually,
     )
