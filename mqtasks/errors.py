@@ -14,6 +14,11 @@
     ├── TaskNotFound                no such task is stored (any more)
     ├── TaskFailed                  the awaited task ended FAILED
     ├── TaskCanceled                the awaited task ended CANCELED
+    ├── Verdict                     what an executor decides about its own task
+    │   ├── Retry                   ... run it again, this attempt has failed
+    │   ├── Snooze                  ... run it again later, nothing has failed
+    │   ├── Cancel                  ... it is not wanted any more
+    │   └── Fail                    ... nothing would help
     ├── TaskInterrupted             raised inside an executor that shall give up
     ├── ResultTimeout               the awaited task did not end in time
     ├── RunnerConflict              the runner id is alive under another holder, or fenced
@@ -29,6 +34,8 @@ No name shadows a builtin. Errors carry the ids they speak of as attributes.
 """
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 
 class MQTasksError(Exception):
@@ -155,6 +162,55 @@ class ResultTimeout(MQTasksError):
         self.task_id = task_id
         self.timeout = timeout
         self.tasks = tasks
+
+
+class Verdict(MQTasksError):
+    """What an executor decides about its own task: raise it, or return it. Not a failure as such.
+
+    Base of `Retry`, `Snooze`, `Cancel` and `Fail`. A cancellation from outside, and a timeout, win.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or type(self).__name__.lower())
+        self.reason = reason
+
+
+class Retry(Verdict):
+    """This attempt has failed; run the task again.
+
+    ``after`` is seconds >= 0 or a timedelta, None = as the task's options say. It counts as an
+    attempt: when ``max_retry_times`` are used up the task ends FAILED with ``reason``.
+    """
+
+    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+        super().__init__(reason)
+        self.after: float | None = None if after is None else _seconds("after", after)
+
+
+class Snooze(Verdict):
+    """It is too early: run the task again after ``after`` (seconds >= 0, or a timedelta).
+
+    Burns no attempt, however often it happens; the history keeps each one with its ``reason``.
+    """
+
+    def __init__(self, after: float | timedelta, reason: str = "") -> None:
+        super().__init__(reason)
+        self.after: float = _seconds("after", after)
+
+
+class Cancel(Verdict):
+    """The task is not wanted any more: it ends CANCELED, with ``reason`` in its history."""
+
+
+class Fail(Verdict):
+    """Nothing would help: the task ends FAILED with ``reason``, retries left or not."""
+
+
+def _seconds(field: str, value: float | timedelta) -> float:
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    if type(seconds) not in {int, float} or not seconds >= 0:
+        raise InvalidArgument(field, value, "must be seconds >= 0, or a timedelta")
+    return float(seconds)
 
 
 class RunnerConflict(MQTasksError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from mqtasks.errors import PayloadError
+from mqtasks.errors import Fail, PayloadError, Retry
 from mqtasks.model import TaskOptions
 
 
@@ -18,7 +18,7 @@ class Rng(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class RunAgain:
     """Run the task again ``delay_ms`` milliseconds after the failure."""
 
     delay_ms: int
@@ -48,7 +48,7 @@ def retry_delay_ms(options: TaskOptions, attempt: int, rng: Rng) -> int:
 
 def decide(
     options: TaskOptions, attempt: int, error: BaseException | None, rng: Rng
-) -> Retry | GiveUp:
+) -> RunAgain | GiveUp:
     """Return what happens to a task whose executor has now failed ``attempt`` times.
 
     ``attempt`` counts this failure, so the first is 1; ``error`` is what the executor raised, None
@@ -57,8 +57,12 @@ def decide(
     """
     if isinstance(error, PayloadError):
         return GiveUp("another run would meet the same payload")
+    if isinstance(error, Fail):
+        return GiveUp("the executor has given up")
     if options.max_retry_times <= 0:
         return GiveUp("max_retry_times is 0")
     if attempt > options.max_retry_times:
         return GiveUp(f"all {options.max_retry_times} retries are used up")
-    return Retry(retry_delay_ms(options, attempt, rng))
+    if isinstance(error, Retry) and error.after is not None:
+        return RunAgain(round(error.after * 1000))
+    return RunAgain(retry_delay_ms(options, attempt, rng))

@@ -20,7 +20,7 @@ from mqtasks.model import (
 )
 from mqtasks.service import TaskService
 
-R = TypeVar("R")
+R_co = TypeVar("R_co", covariant=True)
 
 
 def checked_timeout(timeout: float | None) -> None:
@@ -29,7 +29,7 @@ def checked_timeout(timeout: float | None) -> None:
         raise InvalidArgument("timeout", timeout, "must be >= 0 seconds, or None")
 
 
-class TaskHandle(Generic[R]):
+class TaskHandle(Generic[R_co]):
     """One created task. Cheap to make; every method asks storage. Safe from many threads."""
 
     __slots__ = ("_decode", "_service", "id", "is_new", "task_id")
@@ -39,7 +39,7 @@ class TaskHandle(Generic[R]):
         service: Callable[[], TaskService],
         task_id: int,
         metadata_id: str,
-        decode: Callable[[bytes], R],
+        decode: Callable[[bytes], R_co],
         *,
         is_new: bool,
     ) -> None:
@@ -72,7 +72,7 @@ class TaskHandle(Generic[R]):
         """Return the stored steps of the task, in the order in which they were stored."""
         return self._service().storage.steps(self.task_id)
 
-    def result(self, timeout: float | None = None) -> R:
+    def result(self, timeout: float | None = None) -> R_co:
         """Wait until the task has ended and return what its executor returned.
 
         ``timeout`` is seconds, None = as long as it takes, 0 = only look. Raises ResultTimeout
@@ -104,7 +104,7 @@ class TaskHandle(Generic[R]):
         finally:
             watch.close()
 
-    async def aresult(self, timeout: float | None = None) -> R:  # noqa: ASYNC109 - as `result`
+    async def aresult(self, timeout: float | None = None) -> R_co:  # noqa: ASYNC109 - as `result`
         """As `result`, for event loops: nothing is blocked, and cancelling it ends the wait."""
         checked_timeout(timeout)
         service = self._service()
@@ -141,7 +141,7 @@ class TaskHandle(Generic[R]):
         """Ask for cancellation; return whether the task had not ended yet. Idempotent."""
         return not self._service().cancel(self.task_id).ignored
 
-    def _outcome(self, task: AsyncTask) -> R:
+    def _outcome(self, task: AsyncTask) -> R_co:
         if task.status is TaskStatus.CANCELED:
             raise TaskCanceled(task.id)
         result = task.execute_result

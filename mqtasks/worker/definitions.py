@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from mqtasks.errors import Verdict
 from mqtasks.model import AsyncTask
 from mqtasks.registry import TaskDefinition
 from mqtasks.worker.context import TaskContext
@@ -58,5 +59,12 @@ def _ways(
     return (
         definition.function,
         lambda data: codec.decode_call(data, signature),
-        codec.encode_result,
+        lambda value: codec.encode_result(_unless_verdict(value)),
     )
+
+
+def _unless_verdict(value: Any) -> Any:
+    """Return a result; raise it if it is the executor's verdict on its task."""
+    if isinstance(value, Verdict):
+        raise value
+    return value

@@ -8,16 +8,19 @@ from collections.abc import Callable
 from contextvars import Context
 from typing import Any
 
+from mqtasks import errors
 from mqtasks.clock import Clock
 from mqtasks.errors import (
     MQTasksError,
     PayloadTooLarge,
+    Snooze,
     TaskInterrupted,
     TransactionAborted,
+    Verdict,
 )
 from mqtasks.events import EventBus
 from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
-from mqtasks.retry import Retry, Rng, decide
+from mqtasks.retry import Rng, RunAgain, decide
 from mqtasks.worker.board import Board
 from mqtasks.worker.context import Surroundings, TaskContext, current
 from mqtasks.worker.describe import error_text, traceback_text
@@ -124,6 +127,8 @@ class Execution:
 
     def _success(self, held: Held, value: Any) -> Outcome:
         if type(value) is not bytes:
+            if isinstance(value, Verdict):
+                raise value
             if inspect.iscoroutine(value):
                 value.close()
                 raise MQTasksError(
@@ -140,7 +145,18 @@ class Execution:
         if reason:
             return self._interrupted(held, error)
         kind = AttemptOutcome.FAILED
+        if isinstance(error, Verdict):
+            return self._decided(held, error)
         return self._failed(held, error, error_text(error), traceback_text(error), kind)
+
+    def _decided(self, held: Held, verdict: Verdict) -> Outcome:
+        """Return what the executor itself has decided."""
+        text = str(verdict)
+        if isinstance(verdict, Snooze):
+            return Failed(text, "", AttemptOutcome.SNOOZED, round(verdict.after * 1000))
+        if isinstance(verdict, errors.Cancel):
+            return Failed(text, "", AttemptOutcome.CANCELED)
+        return self._failed(held, verdict, text, "", AttemptOutcome.FAILED)
 
     def _interrupted(self, held: Held, error: BaseException | None = None) -> Outcome:
         """Return what an end means that came after a cancellation."""
@@ -195,7 +211,7 @@ class Execution:
     ) -> Outcome:
         task = held.task
         decision = decide(task.metadata.options, task.attempt + 1, error, self._rng)
-        delay_ms = decision.delay_ms if isinstance(decision, Retry) else None
+        delay_ms = decision.delay_ms if isinstance(decision, RunAgain) else None
         return Failed(text, trace, kind, delay_ms)
 
 

@@ -6,10 +6,14 @@ import logging
 from collections.abc import Sequence
 
 from mqtasks.events import EventBus
-from mqtasks.model import ExecuteResult
+from mqtasks.model import AttemptOutcome, ExecuteResult
 from mqtasks.storage.contract import WriteReport
+from mqtasks.storage.contract.records import UNCOUNTED
 from mqtasks.worker.held import Held
 from mqtasks.worker.outcome import Committed, Failed, Released
+
+_UNDECIDED = frozenset({AttemptOutcome.SNOOZED, AttemptOutcome.CANCELED})
+"""The executor's own verdicts, which are no failures."""
 
 
 class Telemetry:
@@ -36,7 +40,7 @@ class Telemetry:
             kind = type(held.outcome)
             if kind is ExecuteResult or kind is Committed:
                 self.completed_total += 1
-            elif kind is Failed:
+            elif isinstance(held.outcome, Failed) and held.outcome.kind not in _UNDECIDED:
                 self.failed_total += 1
         wants = self._events.wants
         if wants("task.finished") or wants("task.retried") or wants("task.released"):
@@ -78,7 +82,7 @@ class Telemetry:
         if isinstance(outcome, Released) and not canceled:
             emit("task.released", **ids)
         elif isinstance(outcome, Failed) and outcome.delay_ms is not None and not canceled:
-            attempt = task.attempt + 1
+            attempt = task.attempt + (outcome.kind not in UNCOUNTED)
             emit("task.retried", **ids, attempt=attempt, delay_ms=outcome.delay_ms, error=error)
         else:
             end = "canceled" if canceled else "failed" if error else "success"

@@ -19,7 +19,7 @@ BY_ROW = {
     "allocate": ("task_id", "epoch", "runner", "generation"),
     "complete": ("task_id", "epoch", "result", "elapsed"),
     "complete_failed": ("task_id", "error", "result", "elapsed", "crashed"),
-    "retry": ("task_id", "delay", "crashed"),
+    "retry": ("task_id", "delay", "counted", "crashed"),
     "heartbeat": ("task_id", "epoch"),
     "mark_started": ("task_id", "epoch"),
     "rescue": ("task_id", "crashed"),

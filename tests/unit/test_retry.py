@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mqtasks.errors import PayloadError
 from mqtasks.model import TaskOptions
-from mqtasks.retry import GiveUp, Retry, decide, retry_delay_ms
+from mqtasks.retry import GiveUp, RunAgain, decide, retry_delay_ms
 
 
 class Fixed:
@@ -74,9 +74,9 @@ def test_delay_is_never_negative_nor_over_the_maximum(
 def test_retries_until_they_are_used_up():
     decisions = [decide(EXACT, attempt, RuntimeError("x"), Fixed(0)) for attempt in (1, 2, 3, 4)]
     assert decisions == [
-        Retry(500),
-        Retry(1500),
-        Retry(4500),
+        RunAgain(500),
+        RunAgain(1500),
+        RunAgain(4500),
         GiveUp("all 3 retries are used up"),
     ]
 
@@ -86,7 +86,7 @@ def test_no_retry_unless_asked_for():
 
 
 def test_unknown_error_is_retried():
-    assert decide(EXACT, 1, None, Fixed(0)) == Retry(500)
+    assert decide(EXACT, 1, None, Fixed(0)) == RunAgain(500)
 
 
 def test_payload_error_is_final():
