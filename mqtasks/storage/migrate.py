@@ -4,7 +4,8 @@ A file is named ``NNNN_pre_<what>.sql`` or ``NNNN_post_<what>.sql``: ``pre`` is 
 processes of its release start and leaves the release before it working; ``post`` when only the
 new release runs. A fresh schema is all of them applied.
 
-SQLite files migrate by themselves when they are opened. MySQL never does: an operator runs
+SQLite files migrate by themselves when they are opened to be written (``create=True``, the
+default); commands that only read never do it. MySQL never does: an operator runs
 ``mqtasks migrate up``, also twice at once, also again after a crash in the middle.
 """
 
