@@ -62,6 +62,7 @@ if TYPE_CHECKING:
         label,
     )
     from mqtasks.payload import FernetTransform, PayloadTransform
+    from mqtasks.retry import RetryPolicy
     from mqtasks.scheduler import Scheduler, SchedulerOptions
     from mqtasks.service import TaskService
     from mqtasks.storage import (
@@ -135,6 +136,7 @@ _HOMES = {
         "label",
     ),
     "mqtasks.payload": ("FernetTransform", "PayloadTransform"),
+    "mqtasks.retry": ("RetryPolicy",),
     "mqtasks.scheduler": ("Scheduler", "SchedulerOptions"),
     "mqtasks.service": ("TaskService",),
     "mqtasks.storage": (
@@ -188,6 +190,7 @@ __all__ = [
     "ResultCode",
     "ResultTimeout",
     "Retry",
+    "RetryPolicy",
     "RunnerConflict",
     "RunnerOptions",
     "SQLiteTaskStorage",

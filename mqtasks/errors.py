@@ -36,6 +36,9 @@ No name shadows a builtin. Errors carry the ids they speak of as attributes.
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import Final
+
+_MOST_SECONDS: Final = 2.0**53
 
 
 class MQTasksError(Exception):
@@ -184,7 +187,7 @@ class Retry(Verdict):
 
     def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
         super().__init__(reason)
-        self.after: float | None = None if after is None else _seconds("after", after)
+        self.after: float | None = None if after is None else checked_seconds("after", after)
 
 
 class Snooze(Verdict):
@@ -195,7 +198,7 @@ class Snooze(Verdict):
 
     def __init__(self, after: float | timedelta, reason: str = "") -> None:
         super().__init__(reason)
-        self.after: float = _seconds("after", after)
+        self.after: float = checked_seconds("after", after)
 
 
 class Cancel(Verdict):
@@ -206,10 +209,11 @@ class Fail(Verdict):
     """Nothing would help: the task ends FAILED with ``reason``, retries left or not."""
 
 
-def _seconds(field: str, value: float | timedelta) -> float:
+def checked_seconds(field: str, value: float | timedelta) -> float:
+    """Return a duration in seconds; raises InvalidArgument unless it is from 0 to 2**53 s."""
     seconds = value.total_seconds() if isinstance(value, timedelta) else value
-    if type(seconds) not in {int, float} or not seconds >= 0:
-        raise InvalidArgument(field, value, "must be seconds >= 0, or a timedelta")
+    if type(seconds) not in {int, float} or not 0 <= seconds <= _MOST_SECONDS:
+        raise InvalidArgument(field, value, "must be seconds >= 0, or a timedelta, and <= 2**53 s")
     return float(seconds)
 
 

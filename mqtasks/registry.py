@@ -13,6 +13,7 @@ from mqtasks.errors import ConfigError, UnknownExecutor
 from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_value
 from mqtasks.model.task import checked_executor
 from mqtasks.payload import PLAIN, CallSignature, Envelope, FormatName, PayloadCodec, is_async
+from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 
 Convention: TypeAlias = Literal["raw", "call"]
 Isolation: TypeAlias = Literal["thread", "async"]
@@ -51,6 +52,8 @@ class TaskDefinition:
     """``async`` for coroutine functions, which share an event loop; ``thread`` for all others."""
     codec: PayloadCodec = DEFAULT_CODEC
     """Reads its arguments and writes its results; the task service bounds their size."""
+    retry: RetryPolicy = DEFAULT_POLICY
+    """Judges its failures; what it says is code, and not stored with the tasks."""
 
     @classmethod
     def raw(
@@ -58,6 +61,8 @@ class TaskDefinition:
         code: int | str,
         executor: Callable[[Any, Any], Any],
         options: TaskOptions = DEFAULT_OPTIONS,
+        *,
+        retry: RetryPolicy = DEFAULT_POLICY,
     ) -> TaskDefinition:
         """Define an executor in the reference's form: ``executor(context, task)``."""
         checked = _checked(code, executor)
@@ -69,7 +74,8 @@ class TaskDefinition:
             ) from error
         except ValueError:
             pass  # a builtin that does not tell its parameters
-        return cls(*checked, "raw", _valid(options), None, _isolation_of(executor))
+        isolation = _isolation_of(executor)
+        return cls(*checked, "raw", _valid(options), None, isolation, retry=retry)
 
     @classmethod
     def call(
@@ -78,6 +84,8 @@ class TaskDefinition:
         function: Callable[..., Any],
         options: TaskOptions = DEFAULT_OPTIONS,
         codec: PayloadCodec = DEFAULT_CODEC,
+        *,
+        retry: RetryPolicy = DEFAULT_POLICY,
     ) -> TaskDefinition:
         """Define a plain function whose arguments come from the payload.
 
@@ -85,7 +93,8 @@ class TaskDefinition:
         """
         checked = _checked(code, function)
         signature = CallSignature.for_function(function)
-        return cls(*checked, "call", _valid(options), signature, _isolation_of(function), codec)
+        isolation = _isolation_of(function)
+        return cls(*checked, "call", _valid(options), signature, isolation, codec, retry)
 
     @property
     def executor(self) -> int | str:

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
 
 from mqtasks.app.handle import TaskHandle
-from mqtasks.app.options import OptionFields, changed_options
+from mqtasks.app.options import Duration, OptionFields, changed_options, policy_for
 from mqtasks.app.task import Task
 from mqtasks.config import Settings
 from mqtasks.errors import ConfigError, InvalidArgument, TaskNotFound, UnknownExecutor
@@ -17,6 +17,7 @@ from mqtasks.model import DEFAULT_OPTIONS, Pause
 from mqtasks.model.task import checked_executor
 from mqtasks.payload import Envelope, FormatName, PayloadTransform
 from mqtasks.registry import TaskDefinition, TaskRegistry, codec_of
+from mqtasks.retry import ErrorTypes, RetryDelay, RetryPolicy
 from mqtasks.runtime import Runtime
 from mqtasks.service import PauseTarget, TaskService
 from mqtasks.storage.contract import CancelReport
@@ -75,6 +76,9 @@ class MQTasks:
         code: int | None = None,
         format: FormatName = "json",
         allow_pickle: bool = False,
+        retry_on: ErrorTypes | None = None,
+        give_up_on: ErrorTypes | None = None,
+        retry_delay: Duration | RetryDelay | None = None,
         **options: Unpack[OptionFields],
     ) -> _Decorator: ...
 
@@ -87,6 +91,9 @@ class MQTasks:
         code: int | None = None,
         format: FormatName = "json",  # noqa: A002 - the word users know
         allow_pickle: bool = False,
+        retry_on: ErrorTypes | None = None,
+        give_up_on: ErrorTypes | None = None,
+        retry_delay: Duration | RetryDelay | None = None,
         **options: Unpack[OptionFields],
     ) -> Any:
         """Register a function (``def`` or ``async def``) as a task.
@@ -96,9 +103,16 @@ class MQTasks:
         fields of `TaskOptions`. ``format`` is what arguments and results are stored as: ``json`` or
         ``msgpack``, which carries bytes and nan. ``allow_pickle`` lets arguments and results of
         this task be pickled where the format cannot express them.
+
+        ``max_retry_times`` says how often a failed task is run again. Of which exceptions, say
+        ``retry_on`` (only these classes) and ``give_up_on`` (not these); subclasses count, and of
+        two that match the more derived decides. ``retry_delay`` says when, instead of
+        ``retry_interval`` and what follows it: exact seconds, a timedelta, or what returns one of
+        them, or None, for (attempt, exception). See `RetryPolicy`.
         """
+        retry = policy_for(options, retry_on, give_up_on, retry_delay)
         decorator = _Decorator(
-            self, name, code, options, payload_format=format, allow_pickle=allow_pickle
+            self, name, code, options, retry, payload_format=format, allow_pickle=allow_pickle
         )
         return decorator if function is None else decorator(function)
 
@@ -240,6 +254,7 @@ class _Decorator:
         name: str | None,
         code: int | None,
         options: OptionFields,
+        retry: RetryPolicy,
         *,
         payload_format: FormatName,
         allow_pickle: bool,
@@ -249,6 +264,7 @@ class _Decorator:
         self._app = app
         self._code: int | str | None = code if name is None else name
         self._options = changed_options(DEFAULT_OPTIONS, options)
+        self._retry = retry
         self._codec = codec_of(payload_format, app.envelope, allow_pickle=allow_pickle)
 
     @overload
@@ -259,7 +275,9 @@ class _Decorator:
 
     def __call__(self, function: Callable[..., Any], /) -> Any:
         code = self._code if self._code is not None else function.__name__
-        definition = TaskDefinition.call(code, function, self._options, self._codec)
+        definition = TaskDefinition.call(
+            code, function, self._options, self._codec, retry=self._retry
+        )
         if not self._app.registry.register(definition):
             msg = f"executor {code!r} is registered already: give this one another name"
             raise ConfigError(msg)

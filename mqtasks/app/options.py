@@ -10,6 +10,7 @@ import msgspec
 
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import LabelRule, RateLimit, TaskOptions
+from mqtasks.retry import ErrorTypes, RetryDelay, RetryPolicy
 
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
@@ -78,3 +79,33 @@ def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOption
     changed = msgspec.structs.replace(base, **fields)
     changed.validate()
     return changed
+
+
+_BACKOFF: Final = ("retry_interval", "backoff_factor", "backoff_max", "jitter")
+
+
+def policy_for(
+    options: Mapping[str, Any],
+    retry_on: ErrorTypes | None,
+    give_up_on: ErrorTypes | None,
+    delay: Duration | RetryDelay | None,
+) -> RetryPolicy:
+    """Return the policy of a task with these `OptionFields`.
+
+    Raises InvalidArgument for a bad value, and for one that could have no effect.
+    """
+    policy = RetryPolicy.of(retry_on, give_up_on, delay)
+    if not options.get("max_retry_times"):
+        given = {"retry_on": retry_on, "give_up_on": give_up_on, "retry_delay": delay}
+        for name, value in given.items():
+            if value is not None:
+                raise InvalidArgument(
+                    name, value, "has no effect without retries: give max_retry_times >= 1 too"
+                )
+    if isinstance(policy.delay, float):
+        for name in _BACKOFF:
+            if name in options:
+                raise InvalidArgument(
+                    name, options[name], "has no effect beside retry_delay: leave one of them out"
+                )
+    return policy

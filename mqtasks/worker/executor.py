@@ -20,10 +20,10 @@ from mqtasks.errors import (
 )
 from mqtasks.events import EventBus
 from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
-from mqtasks.retry import Rng, RunAgain, decide
+from mqtasks.retry import Rng, RunAgain
 from mqtasks.worker.board import Board
 from mqtasks.worker.context import Surroundings, TaskContext, current
-from mqtasks.worker.describe import error_text, traceback_text
+from mqtasks.worker.describe import capped, error_text, traceback_text
 from mqtasks.worker.held import Cancel, Held, Phase
 from mqtasks.worker.outcome import Committed, Failed, Outcome, Released
 
@@ -199,7 +199,7 @@ class Execution:
             trace = traceback_text(error)
             if not isinstance(error, _INTERRUPTIONS):
                 text = f"{text}; then {error_text(error)}"
-        return self._failed(held, None, text, trace, AttemptOutcome.TIMED_OUT)
+        return self._failed(held, TimeoutError(text), text, trace, AttemptOutcome.TIMED_OUT)
 
     def _failed(
         self,
@@ -210,9 +210,13 @@ class Execution:
         kind: AttemptOutcome,
     ) -> Outcome:
         task = held.task
-        decision = decide(task.metadata.options, task.attempt + 1, error, self._rng)
-        delay_ms = decision.delay_ms if isinstance(decision, RunAgain) else None
-        return Failed(text, trace, kind, delay_ms)
+        policy = held.executor.retry
+        decision = policy.decide(task.metadata.options, task.attempt + 1, error, self._rng)
+        if not isinstance(decision, RunAgain):
+            return Failed(text, trace, kind)
+        if decision.problem:
+            text = capped(f"{text}\n{decision.problem}")
+        return Failed(text, trace, kind, decision.delay_ms)
 
 
 def _call(context: TaskContext, held: Held) -> Any:

@@ -11,6 +11,7 @@ import msgspec
 from mqtasks.errors import ConfigError, InvalidArgument
 from mqtasks.model import AsyncTask, executor_code
 from mqtasks.payload import PayloadCodec, is_async
+from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 
 if TYPE_CHECKING:
     from mqtasks.worker.context import TaskContext
@@ -32,6 +33,8 @@ class Executor(msgspec.Struct, frozen=True, eq=False):
     is_async: bool
     codec: PayloadCodec | None = None
     """Writes and reads results of its steps; None: the runner's."""
+    retry: RetryPolicy = DEFAULT_POLICY
+    """Judges its failures."""
 
 
 class Executors:
@@ -44,7 +47,11 @@ class Executors:
         self._closed = False
 
     def register(
-        self, code: int | str, call: TaskExecutor, codec: PayloadCodec | None = None
+        self,
+        code: int | str,
+        call: TaskExecutor,
+        codec: PayloadCodec | None = None,
+        retry: RetryPolicy = DEFAULT_POLICY,
     ) -> bool:
         """Register a function; return False, and change nothing, if the code has one.
 
@@ -62,7 +69,7 @@ class Executors:
                     f"executor {code!r} comes too late: the runner has started and has told the"
                     " scheduler which executors it has; register executors before start()"
                 )
-            self._by_code[code] = Executor(stored, call, is_async(call), codec)
+            self._by_code[code] = Executor(stored, call, is_async(call), codec, retry)
             self._codes.append(stored)
             return True
 

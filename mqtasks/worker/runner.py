@@ -13,6 +13,7 @@ from mqtasks.errors import ConfigError
 from mqtasks.events import emit
 from mqtasks.model import RunnerRecord, checked_id
 from mqtasks.registry import TaskRegistry
+from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 from mqtasks.service import TaskService
 from mqtasks.worker.definitions import executor_of
 from mqtasks.worker.executors import Executors, TaskExecutor
@@ -62,7 +63,9 @@ class TaskRunner:
         self._stopped = threading.Event()
         for definition in registry or ():
             executor = executor_of(definition)
-            self._executors.register(definition.executor, executor, definition.codec)
+            self._executors.register(
+                definition.executor, executor, definition.codec, definition.retry
+            )
 
     @property
     def runner_id(self) -> str:
@@ -90,14 +93,17 @@ class TaskRunner:
         """Whether it is started and not stopped."""
         return self._parts is not None
 
-    def register_executor(self, code: int | str, executor: TaskExecutor) -> None:
+    def register_executor(
+        self, code: int | str, executor: TaskExecutor, *, retry: RetryPolicy = DEFAULT_POLICY
+    ) -> None:
         """Register what runs tasks of ``code``: ``executor(ctx, task)``, plain or ``async def``.
 
         It returns the value of the result (bytes are stored as they are, None as nothing, anything
-        else as JSON) or raises to fail. The first registration of a code stays. Raises ConfigError
-        for a new code while the runner is started, InvalidArgument for a bad code or executor.
+        else as JSON) or raises to fail; ``retry`` judges what it raises. The first registration of
+        a code stays. Raises ConfigError for a new code while the runner is started, InvalidArgument
+        for a bad code or executor.
         """
-        self._executors.register(code, executor)
+        self._executors.register(code, executor, retry=retry)
 
     # -- life ------------------------------------------------------------------------------------
 

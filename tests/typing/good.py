@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
-from mqtasks import MQTasks, RateLimit, TaskHandle, label
+from mqtasks import MQTasks, RateLimit, RetryPolicy, TaskHandle, TaskRunner, label
 
 app = MQTasks("memory://")
 
@@ -18,6 +18,27 @@ def resize(path: str, width: int = 100) -> int:
 @app.task(name="mail", key="smtp", timeout=timedelta(minutes=1), tags=("mail",))
 async def mail(address: str, *, copies: int = 1) -> str:
     return address * copies
+
+
+def later(attempt: int, error: Exception) -> float | timedelta | None:
+    return attempt if isinstance(error, OSError) else None
+
+
+@app.task(max_retry_times=3, retry_on=OSError, retry_delay=later)
+def fetch(url: str) -> bytes:
+    return url.encode()
+
+
+@app.task(max_retry_times=3, give_up_on=(KeyError, ValueError), retry_delay=timedelta(seconds=5))
+async def afetch(url: str) -> bytes:
+    return url.encode()
+
+
+def register(runner: TaskRunner) -> None:
+    policy = RetryPolicy.of(
+        retry_on=(OSError, KeyError), delay=lambda attempt, _error: 2.0**attempt
+    )
+    runner.register_executor("fetch", lambda ctx, task: ctx.epoch, retry=policy)
 
 
 async def produce() -> None:

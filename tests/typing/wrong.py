@@ -17,6 +17,10 @@ async def mail(address: str, *, copies: int = 1) -> str:
     return address * copies
 
 
+def never(attempt: int) -> float:
+    return float(attempt)
+
+
 resize.enqueue()  # wrong: an argument is missing
 resize.enqueue(7)  # wrong: a number for text
 resize.enqueue("cat.jpg", "wide")  # wrong: text for a number
@@ -37,6 +41,12 @@ handle: TaskHandle[int] = mail.enqueue("a@b.c")  # wrong: a handle of another re
 app.task(format="yaml")  # wrong: no such format
 app.task(timeout="1m")  # wrong: text for a duration
 app.task(id="same")  # wrong: an id is of one call
+app.task(max_retry_times=1, retry_on="OSError")  # wrong: a name for an exception class
+app.task(max_retry_times=1, retry_on=[OSError])  # wrong: a list for a tuple
+app.task(max_retry_times=1, give_up_on=(OSError, 7))  # wrong: a number among classes
+app.task(max_retry_times=1, retry_delay="5s")  # wrong: text for a duration
+app.task(max_retry_times=1, retry_delay=never)  # wrong: takes no exception
+resize.options(retry_on=OSError)  # wrong: a policy is of a task, not of a call
 
 
 async def forgets() -> None:
