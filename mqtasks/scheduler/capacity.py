@@ -19,7 +19,7 @@ from mqtasks.scheduler.limits import Openings
 from mqtasks.scheduler.paused import NOTHING, Paused
 from mqtasks.scheduler.rates import RunnerPace
 from mqtasks.scheduler.signatures import Signatures
-from mqtasks.storage.contract import TaskStorage
+from mqtasks.storage.contract import RunnerLimit, TaskStorage
 
 _SHARE: Final = 20
 """Runner rows are read again after this many times the time it took to read them..."""
@@ -141,6 +141,7 @@ class Capacity:
             cpu=cpu,
             memory=memory,
             resources=resources,
+            offered=RunnerLimit(runner.id, runner.cpu, runner.memory, runner.resources),
         )
 
     def _read_runners(self) -> None:

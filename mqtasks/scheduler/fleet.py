@@ -16,9 +16,10 @@ import msgspec
 from mqtasks.model import LaneSignature
 from mqtasks.scheduler.limits import Openings
 from mqtasks.scheduler.unplaced import Reason, Unplaced
+from mqtasks.storage.contract import RunnerLimit
+from mqtasks.storage.reservations import SLACK
 
-_EPSILON: Final = 1e-9
-"""Reservations of cores are added and subtracted as floats; 0.1 + 0.2 must still fit into 0.3."""
+NOTHING_OFFERED: Final = RunnerLimit("")
 
 _Class: TypeAlias = tuple[tuple[str, ...], tuple[tuple[str, str], ...]]
 _Heap: TypeAlias = list[tuple[float, int, int]]
@@ -45,6 +46,8 @@ class RunnerRoom(msgspec.Struct, frozen=True, kw_only=True):
     """Bytes not reserved yet."""
     resources: dict[str, float] = {}
     """Named amounts not reserved yet."""
+    offered: RunnerLimit = NOTHING_OFFERED
+    """All that it offers, reserved or not."""
 
 
 class FitIndex:
@@ -205,7 +208,7 @@ class Fleet:
             limit = min(room.parallelism, room.most) if slots_only else room.most
             if (
                 live >= limit
-                or (cpu and self._cpu[i] + _EPSILON < cpu)
+                or (cpu and self._cpu[i] + SLACK < cpu)
                 or (memory and self._memory[i] < memory)
                 or (resources and self._fold(i, resources) < 1)
             ):
@@ -271,11 +274,11 @@ class Fleet:
         self, signature: LaneSignature, runners: Sequence[int]
     ) -> Unplaced | None:
         cpu = max(self._cpu[i] for i in runners)
-        if cpu + _EPSILON < signature.cpu:
+        if cpu + SLACK < signature.cpu:
             return Unplaced(
                 Reason.CPU, f"{signature.cpu:g} cores wanted, short by {signature.cpu - cpu:g}"
             )
-        roomy = [i for i in runners if self._cpu[i] + _EPSILON >= signature.cpu]
+        roomy = [i for i in runners if self._cpu[i] + SLACK >= signature.cpu]
         memory = max(self._memory[i] for i in roomy)
         if memory < signature.memory:
             return Unplaced(
@@ -285,7 +288,7 @@ class Fleet:
         roomy = [i for i in roomy if self._memory[i] >= signature.memory]
         for name, amount in signature.resources:
             most = max(self._resources[i].get(name, 0.0) for i in roomy)
-            if most + _EPSILON < amount:
+            if most + SLACK < amount:
                 return Unplaced(
                     Reason.RESOURCE, f"{amount:g} of {name!r} wanted, short by {amount - most:g}"
                 )
@@ -316,14 +319,14 @@ class Fleet:
     def _fold(self, i: int, resources: Sequence[tuple[str, float]]) -> int:
         """Return how many times a runner has all of these left."""
         have = self._resources[i]
-        return min(int((have.get(name, 0.0) + _EPSILON) / amount) for name, amount in resources)
+        return min(int((have.get(name, 0.0) + SLACK) / amount) for name, amount in resources)
 
     def _room_at(self, i: int, signature: LaneSignature) -> int:
         room = self.rooms[i]
         limit = min(room.parallelism, room.most) if signature.limited else room.most
         free = limit - self.live[i]
         if free > 0 and signature.cpu:
-            free = min(free, int((self._cpu[i] + _EPSILON) / signature.cpu))
+            free = min(free, int((self._cpu[i] + SLACK) / signature.cpu))
         if free > 0 and signature.memory:
             free = min(free, self._memory[i] // signature.memory)
         if free > 0 and signature.resources:

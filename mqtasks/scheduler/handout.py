@@ -11,7 +11,7 @@ from mqtasks.scheduler.fleet import Fleet, RunnerRoom
 from mqtasks.scheduler.limits import limits_of
 from mqtasks.scheduler.placement import Demand, Placement
 from mqtasks.service import TaskService
-from mqtasks.storage.contract import Allocation
+from mqtasks.storage.contract import Allocation, RunnerLimit
 
 
 class Handout:
@@ -45,6 +45,7 @@ class Handout:
         if not allocations:
             return frozenset()
         limits = limits_of(demand.signature for demand in demands)
+        limits += _offers(fleet, placement, demands)
         given = self._service.storage.allocate_many(allocations, leadership, limits)
         complete = len(given) == len(allocations)
         for i, tasks in placement.assigned.items():
@@ -55,6 +56,18 @@ class Handout:
                 rows = [_allocated(task, room) for task in taken]
                 self._service.hint_allocated(room.id, room.generation, rows)
         return given
+
+
+def _offers(fleet: Fleet, placement: Placement, demands: list[Demand]) -> list[RunnerLimit]:
+    """Return what the runners offer whose new tasks reserve something of it."""
+    reserving = {demand.lane for demand in demands if demand.signature.reserves}
+    if not reserving:
+        return []
+    return [
+        fleet.rooms[i].offered
+        for i, tasks in placement.assigned.items()
+        if any(task.lane in reserving for task in tasks)
+    ]
 
 
 def _allocated(task: AsyncTask, room: RunnerRoom) -> AsyncTask:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mqtasks.model import RateLimit
-from mqtasks.storage.contract import ExecutorLimit, KeyLimit, Limit, RateRule, executor_bucket
-from mqtasks.storage.contract.records import key_bucket
+from mqtasks.model import LaneSignature, RateLimit
+from mqtasks.storage.contract import (
+    ExecutorLimit,
+    KeyLimit,
+    Limit,
+    RateRule,
+    executor_bucket,
+    key_bucket,
+)
+from mqtasks.storage.reservations import Reservations
 
 
 class Quota:
@@ -17,10 +24,15 @@ class Quota:
         limits: Sequence[Limit],
         live_executors: Mapping[str, int],
         live_keys: Mapping[str, int],
+        reservations: Reservations,
+        *,
         buckets: Mapping[str, int],
         now_us: int,
     ) -> None:
-        """Start from live tasks by executor and key, and buckets as they are stored."""
+        """Start from live tasks by executor and key, and buckets as they are stored.
+
+        ``reservations`` has been told the live tasks of its runners.
+        """
         self._executors: dict[str, int] = {}
         self._keys: dict[str, int] = {}
         self._rates: dict[str, RateLimit] = {}
@@ -30,9 +42,10 @@ class Quota:
                 _lower(self._executors, limit.executor, left)
             elif isinstance(limit, KeyLimit):
                 _lower(self._keys, limit.key, limit.most - live_keys.get(limit.key, 0))
-            else:
+            elif isinstance(limit, RateRule):
                 known = self._rates.get(limit.bucket, limit.rate)
                 self._rates[limit.bucket] = min(known, limit.rate, key=lambda rate: rate.per_second)
+        self._reservations = reservations
         self._buckets = buckets
         self._now_us = now_us
         self._tokens = {
@@ -41,8 +54,11 @@ class Quota:
         }
         self._taken: dict[str, int] = {}
 
-    def admits(self, executor: str, key: str) -> bool:
-        """Return whether one more task may be given, and take its room and tokens if so."""
+    def admits(self, runner_id: str, signature: LaneSignature) -> bool:
+        """Return whether a runner may be given one more task; take room and tokens if so."""
+        executor, key = signature.executor, signature.key
+        if not self._reservations.fits(runner_id, signature):
+            return False
         if self._executors.get(executor, 1) <= 0 or (key and self._keys.get(key, 1) <= 0):
             return False
         buckets = [executor_bucket(executor)]
@@ -58,6 +74,14 @@ class Quota:
         for bucket in buckets:
             self._tokens[bucket] -= 1
             self._taken[bucket] = self._taken.get(bucket, 0) + 1
+        self._reservations.take(runner_id, signature)
+        return True
+
+    def moves(self, runner_id: str, signature: LaneSignature) -> bool:
+        """Return whether a live task, counted already, may change to a runner; take its room."""
+        if not self._reservations.fits(runner_id, signature):
+            return False
+        self._reservations.take(runner_id, signature)
         return True
 
     def changed(self) -> dict[str, int]:
@@ -74,8 +98,8 @@ def buckets_of(limits: Sequence[Limit]) -> list[str]:
 
 
 def needs_keys(limits: Sequence[Limit]) -> bool:
-    """Return whether the keys of tasks matter."""
-    return any(not isinstance(limit, ExecutorLimit) for limit in limits)
+    """Return whether the live tasks of keys must be counted."""
+    return any(isinstance(limit, KeyLimit) for limit in limits)
 
 
 def _lower(room: dict[str, int], name: str, left: int) -> None:

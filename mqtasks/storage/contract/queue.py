@@ -70,9 +70,10 @@ class QueueOperations(ABC):
         held any more (skipped when None: a caller that allocates by hand); locks the runner rows
         (ascending id) and drops allocations to a runner that has a row but is not ACTIVE in that
         generation, or whose lease has lapsed; counts live tasks of the limited executors and
-        keys and drops allocations that would exceed a limit, or find their bucket without a token
-        (in the order given; of two limits for one thing the lower holds; what is dropped, here or
-        before, takes neither room nor tokens); then, where the row still has that epoch
+        keys, and what those of the limited runners reserve, and drops allocations that would
+        exceed a limit, or find their bucket without a token (in the order given; of two limits
+        for one thing the lower holds; what is dropped, here or before, takes neither room nor
+        tokens); then, where the row still has that epoch
         and is CREATED (or, by hand only, RUNNING at another runner), writes RUNNING, the runner,
         its generation, epoch + 1, started_at 0 and last_heartbeat now. A runner without a row
         (foreign implementation) is accepted only by hand. A RUNNING task that changes hands so

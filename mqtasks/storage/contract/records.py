@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeAlias
 
 import msgspec
@@ -54,7 +55,19 @@ class RateRule(msgspec.Struct, frozen=True):
     rate: RateLimit
 
 
-Limit: TypeAlias = ExecutorLimit | KeyLimit | RateRule
+class RunnerLimit(msgspec.Struct, frozen=True):
+    """What live tasks of a runner reserve must fit into what its present generation offers."""
+
+    runner_id: str
+    cpu: float = 0.0
+    """Cores."""
+    memory: int = 0
+    """Bytes."""
+    resources: Mapping[str, float] = {}
+    """Named amounts; what is not named is not offered."""
+
+
+Limit: TypeAlias = ExecutorLimit | KeyLimit | RateRule | RunnerLimit
 
 
 def executor_bucket(executor: str) -> str:

@@ -31,8 +31,11 @@ from mqtasks.storage.contract import (
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.rows import Row
 from mqtasks.storage.quota import Quota, needs_keys
+from mqtasks.storage.reservations import Reservations
 
-_WAITING: Final = frozenset({int(TaskStatus.CREATED), int(TaskStatus.SCHEDULED)})
+_IDLE: Final = frozenset(
+    {int(TaskStatus.CREATED), int(TaskStatus.SCHEDULED), int(TaskStatus.WAITING)}
+)
 
 
 class MemoryQueue(MemoryBase, QueueOperations):
@@ -99,12 +102,10 @@ class MemoryQueue(MemoryBase, QueueOperations):
                 row = tables.rows.get(item.task_id)
                 if not is_open or row is None or not _is_free(row, item, by_hand):
                     continue
-                if (
-                    quota is not None
-                    and row.status == TaskStatus.CREATED
-                    and not quota.admits(row.executor, _signature(row).key)
-                ):
-                    continue
+                if quota is not None:
+                    admits = quota.admits if row.status == TaskStatus.CREATED else quota.moves
+                    if not admits(item.runner_id, _signature(row)):
+                        continue
                 if row.status == TaskStatus.RUNNING:
                     tables.history(_displaced(row, now))
                 tables.unlink(row)
@@ -160,7 +161,9 @@ class MemoryQueue(MemoryBase, QueueOperations):
         with self._transaction as now:
             for task_id in sorted(set(task_ids)):
                 row = tables.rows.get(task_id)
-                if row is not None and row.status in _WAITING:
+                if row is not None and row.status in _IDLE:
+                    if row.status == TaskStatus.WAITING:
+                        tables.edges.drop(task_id)
                     tables.unlink(row)
                     row.status = TaskStatus.CANCELED
                     row.completed_at = now
@@ -204,13 +207,27 @@ class MemoryQueue(MemoryBase, QueueOperations):
     def _quota(self, limits: Sequence[Limit], now: int) -> Quota:
         tables = self._tables
         live_keys: dict[str, int] = {}
-        for rows in tables.live_lanes.values() if needs_keys(limits) else ():
-            key = _signature(next(iter(rows.values()))).key
-            live_keys[key] = live_keys.get(key, 0) + len(rows)
+        for live in tables.live_lanes.values() if needs_keys(limits) else ():
+            key = _signature(next(iter(live.values()))).key
+            live_keys[key] = live_keys.get(key, 0) + len(live)
         full = [name for name, full_at in tables.buckets.items() if full_at <= now * 1000]
         for name in full:
             del tables.buckets[name]
-        return Quota(limits, tables.live_executors, live_keys, tables.buckets, now * 1000)
+        reservations = Reservations(limits)
+        for runner_id in reservations.runners:
+            by_lane: dict[int, list[Row]] = {}
+            for row in tables.live.get(runner_id, {}).values():
+                by_lane.setdefault(row.lane, []).append(row)
+            for rows in by_lane.values():
+                reservations.take(runner_id, _signature(rows[0]), len(rows))
+        return Quota(
+            limits,
+            tables.live_executors,
+            live_keys,
+            reservations,
+            buckets=tables.buckets,
+            now_us=now * 1000,
+        )
 
     def _takes_tasks(self, runner_id: str, generation: int, now: int, by_hand: bool) -> bool:  # noqa: FBT001 - private
         runner = self._tables.runners.get(runner_id)

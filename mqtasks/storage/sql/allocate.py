@@ -4,24 +4,26 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from mqtasks.errors import MQTasksError, NotLeader
 from mqtasks.model import (
     AttemptOutcome,
+    LaneSignature,
     Leadership,
     RunnerState,
     TaskStatus,
-    options_from_bytes,
 )
 from mqtasks.storage.contract import Allocation, Limit
 from mqtasks.storage.quota import Quota, buckets_of
+from mqtasks.storage.reservations import Reservations
 from mqtasks.storage.sql.base import SqlBase, by_id, when_disabled
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.history import record_attempts
 from mqtasks.storage.sql.lanes import live_counts, live_samples
 from mqtasks.storage.sql.queries import template
-from mqtasks.storage.sql.rows import Row
+from mqtasks.storage.sql.rows import Row, signature_from
 
 _LANES_REMEMBERED: Final = 100_000
 _SWEEP: Final = 200
@@ -42,8 +44,8 @@ class _Mismatch(MQTasksError):
 class SqlAllocate(SqlBase):
     """See `QueueOperations.allocate_many`."""
 
-    _lane_groups: dict[int, tuple[str, str]]
-    """Executor and key by lane, as far as met. Never stale: the lane is a hash of both."""
+    _signatures: dict[int, LaneSignature]
+    """By lane, as far as met. Never stale: the lane is a hash of its signature."""
     _rated: int
     """How many allocations took tokens."""
 
@@ -125,32 +127,33 @@ class SqlAllocate(SqlBase):
     ) -> list[Allocation]:
         """Drop allocations that a limit forbids; ``rows`` are those of ``executors_of``.
 
-        Live tasks are counted by lane, which is index only; the lane tells executor and key.
+        Live tasks are counted by runner and lane, which is index only; the lane tells the rest.
         """
         known = {row[0]: row for row in rows}
-        by_lane: Counter[int] = Counter()
-        for (_, lane), count in live_counts(session).items():
-            by_lane[lane] += count
         live_executors: Counter[str] = Counter()
         live_keys: Counter[str] = Counter()
-        groups = self._groups(session, by_lane)
-        for lane, count in by_lane.items():
-            executor, key = groups.get(lane, ("", ""))
-            live_executors[executor] += count
-            live_keys[key] += count
+        reservations = Reservations(limits)
+        live = live_counts(session)
+        signatures = self._signatures_of(session, {lane for _, lane in live})
+        for (runner_id, lane), count in live.items():
+            signature = signatures.get(lane)
+            if signature is not None:  # else its last row has ended since it was counted
+                live_executors[signature.executor] += count
+                live_keys[signature.key] += count
+                reservations.take(runner_id, signature, count)
         names = buckets_of(limits)
         now_us = session.now() * 1000 if names else 0
         buckets: dict[str, int] = dict(session.rows_in("rate_buckets", names)) if names else {}
-        quota = Quota(limits, live_executors, live_keys, buckets, now_us)
+        quota = Quota(
+            limits, live_executors, live_keys, reservations, buckets=buckets, now_us=now_us
+        )
         kept: list[Allocation] = []
         for item in batch:
             _, status, _, _, executor, options, lane = known[item.task_id]
-            # A task that is live already, and only changes hands, is counted already.
-            if status == TaskStatus.CREATED:
-                group = self._remember(lane, executor, options)
-                if not quota.admits(*group):
-                    continue
-            kept.append(item)
+            signature = self._remember(lane, executor, options)
+            admits = quota.admits if status == TaskStatus.CREATED else quota.moves
+            if admits(item.runner_id, signature):
+                kept.append(item)
         self._take_tokens(session, quota.changed(), now_us)
         return kept
 
@@ -167,22 +170,22 @@ class SqlAllocate(SqlBase):
             write = template(session.text("set_buckets") + ", (?, ?)" * (len(part) - 1))
             session.run(write, *(value for name in part for value in (name, changed[name])))
 
-    def _groups(self, session: Session, lanes: Iterable[int]) -> dict[int, tuple[str, str]]:
-        """Return executor and key of each lane that has live rows."""
-        remembered = self._lane_groups
+    def _signatures_of(self, session: Session, lanes: AbstractSet[int]) -> dict[int, LaneSignature]:
+        """Return the signature of each lane that has live rows."""
+        remembered = self._signatures
         known = {lane: remembered[lane] for lane in lanes if lane in remembered}
-        for lane, executor, options in live_samples(session, set(lanes) - known.keys()):
+        for lane, executor, options in live_samples(session, lanes - known.keys()):
             known[lane] = self._remember(lane, executor, options)
         return known
 
-    def _remember(self, lane: int, executor: str, options: bytes) -> tuple[str, str]:
-        group = self._lane_groups.get(lane)
-        if group is None:
-            group = (executor, options_from_bytes(options).concurrency_key)
-            if len(self._lane_groups) >= _LANES_REMEMBERED:
-                self._lane_groups.clear()
-            self._lane_groups[lane] = group
-        return group
+    def _remember(self, lane: int, executor: str, options: bytes) -> LaneSignature:
+        signature = self._signatures.get(lane)
+        if signature is None:
+            signature = signature_from(executor, options)
+            if len(self._signatures) >= _LANES_REMEMBERED:
+                self._signatures.clear()
+            self._signatures[lane] = signature
+        return signature
 
     @when_disabled(dict[str, int])
     def rate_buckets(self, buckets: Sequence[str]) -> dict[str, int]:

@@ -47,7 +47,7 @@ class SQLTaskStorage(
         self.capabilities = capabilities
         self._db = database
         self._noted = set()
-        self._lane_groups = {}
+        self._signatures = {}
         self._rated = 0
 
     def __enter__(self) -> Self:
