@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
@@ -24,13 +25,21 @@ class Runtime:
     """
 
     def __init__(
-        self, settings: Settings, storage: TaskStorage, coordination: Coordination, clock: Clock
+        self,
+        settings: Settings,
+        storage: TaskStorage,
+        coordination: Coordination,
+        clock: Clock,
+        service: Callable[..., TaskService] = TaskService,
     ) -> None:
-        """Take over ``storage`` and ``coordination``; users call `open`."""
+        """Take over ``storage`` and ``coordination``; users call `open`.
+
+        ``service`` makes the service: a subclass, in tests.
+        """
         self.settings: Final = settings
         self.clock: Final = clock
         self.coordination: Final = coordination
-        self.service: Final = TaskService(
+        self.service: Final = service(
             storage,
             coordination.notifier,
             coordination.heartbeats,

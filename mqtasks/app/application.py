@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
 
@@ -56,6 +57,7 @@ class MQTasks:
         self.envelope: Final = Envelope(transforms)
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None
+        self._lent: Runtime | None = None
         self._pid = 0
 
     # -- registering ---------------------------------------------------------------------------
@@ -145,6 +147,9 @@ class MQTasks:
     @property
     def settings(self) -> Settings:
         """The settings in force; loaded at first use. Raises ConfigError."""
+        lent = self._lent
+        if lent is not None:
+            return lent.settings
         with self._lock:
             if self._settings is None:
                 self._settings = Settings.load(**self._given)
@@ -156,6 +161,9 @@ class MQTasks:
 
         Raises ConfigError, SchemaMismatch, StorageUnavailable.
         """
+        runtime = self._lent
+        if runtime is not None:
+            return runtime.service
         runtime = self._runtime
         if runtime is not None and self._pid == os.getpid():
             return runtime.service
@@ -222,6 +230,21 @@ class MQTasks:
         self.close()
         with self._lock:
             self._settings = settings
+
+    @contextmanager
+    def borrowing(self, runtime: Runtime) -> Iterator[None]:
+        """Use ``runtime`` instead of a connection of its own while the block lasts.
+
+        `close` and `configure` do not touch it: they mean the connection that comes back
+        afterwards. For tests, see `mqtasks.testing`. Blocks may be nested.
+        """
+        with self._lock:
+            earlier, self._lent = self._lent, runtime
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._lent = earlier
 
     def close(self) -> None:
         """Close the connection, if any; the next use connects again. Idempotent."""

@@ -54,8 +54,8 @@ class Capacity:
         """When the runner rows were read."""
 
     def expire(self) -> None:
-        """Read the runner rows at the next refresh, however young they are."""
-        self._read_again_at = -inf
+        """Read the runner rows, and what is paused, at the next refresh, however young they are."""
+        self._read_again_at = self.rows_at = self._paused_at = -inf
 
     def refresh(self) -> None:
         """Read what runners own, and the runner rows if it is time; raises StorageError."""

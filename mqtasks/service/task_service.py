@@ -83,11 +83,14 @@ class TaskService:
         self._heartbeat_timeout = heartbeat_timeout
         self._sender = HintSender(self.notifier)
         self._cron = CronTrigger(storage, self.hint_created, self.clock)
-        self.waiter: Final = TaskWaiter(storage, self.notifier, self.keys, self.clock)
+        self.waiter: Final = self._make_waiter()
         """Wakes those who wait for tasks to end."""
         self._closed = False
         self.control: Final = Control(self)
         """Pausing, editing, and acting on many tasks at once."""
+
+    def _make_waiter(self) -> TaskWaiter:
+        return TaskWaiter(self.storage, self.notifier, self.keys, self.clock)
 
     # -- producing -----------------------------------------------------------------------------
 
