@@ -9,7 +9,14 @@ from mqtasks.errors import Verdict
 from mqtasks.model import AsyncTask
 from mqtasks.registry import TaskDefinition
 from mqtasks.worker.context import TaskContext
-from mqtasks.worker.executors import TaskExecutor
+from mqtasks.worker.executors import Executors, TaskExecutor
+
+
+def register_definition(executors: Executors, definition: TaskDefinition) -> bool:
+    """Register the executor of a definition, with all it is to be treated by; False if known."""
+    return executors.register(
+        definition.executor, executor_of(definition), definition.codec, definition.retry
+    )
 
 
 def executor_of(definition: TaskDefinition) -> TaskExecutor:

@@ -15,7 +15,7 @@ from mqtasks.model import RunnerRecord, checked_id
 from mqtasks.registry import TaskRegistry
 from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 from mqtasks.service import TaskService
-from mqtasks.worker.definitions import executor_of
+from mqtasks.worker.definitions import register_definition
 from mqtasks.worker.executors import Executors, TaskExecutor
 from mqtasks.worker.lease import Lease, ThreadLease
 from mqtasks.worker.options import RunnerOptions
@@ -62,10 +62,7 @@ class TaskRunner:
         self._lease: Lease | None = None
         self._stopped = threading.Event()
         for definition in registry or ():
-            executor = executor_of(definition)
-            self._executors.register(
-                definition.executor, executor, definition.codec, definition.retry
-            )
+            register_definition(self._executors, definition)
 
     @property
     def runner_id(self) -> str:
