@@ -19,7 +19,15 @@ if TYPE_CHECKING:
     from mqtasks.conditions import Condition
     from mqtasks.service import TaskService
 
-_STATUSES = ("CREATED", "RUNNING", "COMPLETED", "CANCELED", "SCHEDULED", "CANCEL_REQUESTED")
+_STATUSES = (
+    "CREATED",
+    "RUNNING",
+    "COMPLETED",
+    "CANCELED",
+    "SCHEDULED",
+    "CANCEL_REQUESTED",
+    "WAITING",
+)
 _COLUMNS = ("task_id", "id", "executor", "status", "outcome", "epoch", "runner", "run_at", "error")
 
 by_metadata_id = option(

@@ -1,6 +1,13 @@
 """Records, options and states: what every layer above speaks about."""
 
 from mqtasks.model.cron import CronTask, firing_id
+from mqtasks.model.dependency import (
+    BAD_OUTCOMES,
+    MAX_PARENTS,
+    Dependency,
+    DependencyOutcome,
+    ParentResult,
+)
 from mqtasks.model.label import LabelRule, label
 from mqtasks.model.lane import LaneSignature, hash_signature, lane_of, signature_of
 from mqtasks.model.pause import Pause, PauseKind, pause_name
@@ -12,6 +19,7 @@ from mqtasks.model.status import (
     LIVE,
     TRANSITIONS,
     AttemptOutcome,
+    FailurePolicy,
     ResultCode,
     RunnerState,
     TaskStatus,
@@ -39,6 +47,7 @@ from mqtasks.model.task import (
 )
 
 __all__ = [
+    "BAD_OUTCOMES",
     "DEFAULT_OPTIONS",
     "FINAL",
     "LIVE",
@@ -46,6 +55,7 @@ __all__ = [
     "MAX_EXECUTOR_NUMBER",
     "MAX_ID_BYTES",
     "MAX_MESSAGE",
+    "MAX_PARENTS",
     "SUCCESS",
     "TRANSITIONS",
     "AsyncTask",
@@ -53,12 +63,16 @@ __all__ = [
     "AttemptOutcome",
     "Created",
     "CronTask",
+    "Dependency",
+    "DependencyOutcome",
     "ExecuteResult",
+    "FailurePolicy",
     "LabelRule",
     "LaneSignature",
     "Leadership",
     "LeaseInfo",
     "NewTask",
+    "ParentResult",
     "Pause",
     "PauseKind",
     "Progress",

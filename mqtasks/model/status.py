@@ -20,6 +20,8 @@ class TaskStatus(IntEnum):
     """Becomes CREATED at ``run_at``."""
     CANCEL_REQUESTED = 5
     """Still owned by its runner, which may only end it as CANCELED."""
+    WAITING = 6
+    """Becomes CREATED (or SCHEDULED) when the tasks it waits for have ended."""
 
     @property
     def is_final(self) -> bool:
@@ -71,10 +73,29 @@ class AttemptOutcome(IntEnum):
     """The executor asked to run later: charged to nobody."""
 
 
+class FailurePolicy(IntEnum):
+    """What becomes of a waiting task when one of its parents failed, was canceled, or is gone."""
+
+    CANCEL = 0
+    """It ends as CANCELED at once, the cause in its history; so do those that wait for it."""
+    RUN = 1
+    """A parent that ended badly counts as one that ended: it runs, and sees what became of each."""
+    FAIL = 2
+    """It ends as COMPLETED, FAILED at once, the cause as its error."""
+
+
 FINAL = frozenset({TaskStatus.COMPLETED, TaskStatus.CANCELED})
 LIVE = frozenset({TaskStatus.RUNNING, TaskStatus.CANCEL_REQUESTED})
 
 TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
+    TaskStatus.WAITING: frozenset(
+        {
+            TaskStatus.CREATED,  # its parents have ended
+            TaskStatus.SCHEDULED,  # likewise, but it is due later
+            TaskStatus.CANCELED,  # canceled; or a parent ended badly, and its policy says so
+            TaskStatus.COMPLETED,  # a parent ended badly, and its policy says: FAILED
+        }
+    ),
     # due; canceled before it was due
     TaskStatus.SCHEDULED: frozenset({TaskStatus.CREATED, TaskStatus.CANCELED}),
     # allocated; canceled before it was allocated

@@ -11,7 +11,7 @@ import msgspec
 from mqtasks.errors import InvalidArgument
 from mqtasks.model.label import LabelRule
 from mqtasks.model.rate import RateLimit
-from mqtasks.model.status import ResultCode, TaskStatus
+from mqtasks.model.status import FailurePolicy, ResultCode, TaskStatus
 
 MAX_ID_BYTES: Final = 255
 """Longest metadata id, parent id, executor name and runner id, in bytes of UTF-8."""
@@ -130,6 +130,9 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """How long the ended row is kept; None = the service's default for its outcome."""
     tags: tuple[str, ...] = ()
     """Free words for people and filters; they decide nothing."""
+    headers: Mapping[str, str] = {}
+    """Text that travels with the task, for middleware: a trace's name, a locale. At most 16 KiB of
+    UTF-8 in all."""
 
     def validate(self) -> None:
         """Raise InvalidArgument for the first value out of range. Cheap for default options."""
@@ -154,6 +157,23 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         self._check_placement()
         for tag in self.tags:
             checked_id("options.tags", tag, empty=True)
+        if self.headers:
+            self._check_headers()
+
+    def _check_headers(self) -> None:
+        size = 0
+        for name, value in self.headers.items():
+            checked_id("options.headers", name)
+            try:
+                size += len(name.encode()) + len(value.encode())
+            except UnicodeEncodeError:
+                raise InvalidArgument(
+                    f"options.headers[{name!r}]", value, "has a lone surrogate; pass valid text"
+                ) from None
+        if size > _MAX_HEADERS:
+            raise InvalidArgument(
+                "options.headers", size, f"have that many bytes, the limit is {_MAX_HEADERS}"
+            )
 
     def _check_limits(self) -> None:
         key = checked_id("options.concurrency_key", self.concurrency_key, empty=True)
@@ -207,6 +227,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
 
 _HIGHEST: Final = float(2**53)
+_MAX_HEADERS: Final = 16 * 1024
 _LOWEST: Final[dict[str, float]] = {
     "max_retry_times": 0,
     "retry_interval": 0,
@@ -313,6 +334,13 @@ class NewTask(msgspec.Struct, frozen=True):
     metadata: TaskMetadata
     parent_task_id: str = ""
     run_at: int = 0
+    after: tuple[str, ...] = ()
+    """Metadata ids of the tasks it waits for, each stored already or part of the same batch. Its
+    ``delay_duration`` begins when the last of them has ended."""
+    on_failure: FailurePolicy = FailurePolicy.CANCEL
+    """What becomes of it when one of them ends badly."""
+    child_of: str = ""
+    """Metadata id of the task that makes it, to be found by `children`; it waits for nothing."""
 
 
 class Created(msgspec.Struct, frozen=True):

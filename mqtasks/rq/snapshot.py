@@ -27,6 +27,7 @@ _FIELDS: Final[dict[tuple[int, bool], str]] = {
     (TaskStatus.COMPLETED, False): "finished",
     (TaskStatus.COMPLETED, True): "failed",
     (TaskStatus.CANCELED, False): "canceled",
+    (TaskStatus.WAITING, False): "deferred",
 }
 
 
@@ -46,6 +47,8 @@ class QueueCounts:
     """COMPLETED with FAILED."""
     canceled: int = 0
     """CANCELED."""
+    deferred: int = 0
+    """WAITING."""
 
 
 @dataclass(frozen=True)

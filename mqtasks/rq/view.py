@@ -97,12 +97,12 @@ class QueueView(Queue):
 
     @property
     def deferred_job_registry(self) -> RegistryView:
-        """Nothing: no task of mqtasks is deferred in rq's sense."""
-        return RegistryView(self, int)
+        """Tasks that wait for others."""
+        return RegistryView(self, lambda: self._counts().deferred)
 
     @property
     def ready_job_registry(self) -> RegistryView:
-        """Nothing, as `deferred_job_registry`."""
+        """Nothing: a task whose parents have ended is queued."""
         return RegistryView(self, int)
 
     @property

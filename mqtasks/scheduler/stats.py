@@ -23,6 +23,7 @@ _COUNTED: Final = {
     "created": TaskStatus.CREATED,
     "running": TaskStatus.RUNNING,
     "cancel_requested": TaskStatus.CANCEL_REQUESTED,
+    "waiting": TaskStatus.WAITING,
 }
 
 Snapshot: TypeAlias = dict[str, str | int | float]

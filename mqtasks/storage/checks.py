@@ -17,6 +17,7 @@ from mqtasks.model import (
     TaskStatus,
     checked_id,
 )
+from mqtasks.storage.links import check_links
 
 MAX_NUMBER: Final = 2**63 - 1
 """Highest time, id and counter that every storage can keep."""
@@ -42,6 +43,8 @@ def check_new(task: NewTask) -> None:
     task.metadata.validate()
     checked_id("parent_task_id", task.parent_task_id, empty=True)
     checked_number("run_at", task.run_at)
+    if task.after or task.child_of:
+        check_links(task)
 
 
 def check_record(task: AsyncTask) -> None:

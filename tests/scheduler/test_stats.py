@@ -48,6 +48,7 @@ def test_its_figures_are_those_of_the_moment(world, clock):
         "created": 6,
         "running": 4,
         "cancel_requested": 0,
+        "waiting": 0,
         "oldest_created_s": 2.0,
         "executor:work:created": 6,
         "executor:work:running": 4,

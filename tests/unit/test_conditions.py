@@ -56,7 +56,7 @@ def test_in_takes_lists_and_matches_nothing_when_empty():
         lambda: where.task_id == -1,
         lambda: where.task_id < 2**64,
         lambda: where.epoch.in_([1, "2"]),
-        lambda: where.status == 6,
+        lambda: where.status == 99,
         lambda: where.status == "RUNNING",
         lambda: where.status.in_([TaskStatus.RUNNING, 99]),
         lambda: where.executor == None,  # noqa: E711 - as above

@@ -5,6 +5,7 @@
 """
 
 from mqtasks.storage.contract.cron import CronOperations
+from mqtasks.storage.contract.dependencies import DependencyOperations, Resolution
 from mqtasks.storage.contract.joined import JoinedTransaction
 from mqtasks.storage.contract.pauses import PauseOperations
 from mqtasks.storage.contract.queue import QueueOperations
@@ -46,6 +47,7 @@ __all__ = [
     "Capabilities",
     "Completion",
     "CronOperations",
+    "DependencyOperations",
     "ExecutorCount",
     "ExecutorLimit",
     "JoinedTransaction",
@@ -62,6 +64,7 @@ __all__ = [
     "RateRule",
     "Renewal",
     "RescueReport",
+    "Resolution",
     "RetryRequest",
     "RunnerLimit",
     "RunnerOperations",

@@ -159,7 +159,7 @@ class QueueOperations(ABC):
 
     @abstractmethod
     def cancel_many(self, task_ids: Sequence[int]) -> CancelReport:
-        """Cancel: CREATED and SCHEDULED end as CANCELED, RUNNING becomes CANCEL_REQUESTED.
+        """Cancel: CREATED, SCHEDULED and WAITING end as CANCELED, RUNNING is CANCEL_REQUESTED.
 
         A row that is CANCEL_REQUESTED already is reported as requested again.
         """
@@ -168,6 +168,7 @@ class QueueOperations(ABC):
     def requeue_many(self, task_ids: Sequence[int], *, keep_steps: bool = True) -> tuple[int, ...]:
         """Run FAILED and CANCELED tasks again: CREATED, due now, attempt, crashes, reassigned 0.
 
-        The epoch and the history are kept, and the steps unless ``keep_steps`` is False. Returns
+        The epoch and the history are kept, and the steps unless ``keep_steps`` is False. A task
+        that had waited for others does not wait for them again. Returns
         the ids that were requeued.
         """

@@ -129,6 +129,13 @@ class TaskRecords(ABC):
         already, also by a concurrent producer, or earlier in this batch, answers that row's task
         id with ``is_new`` False and changes nothing. Validated before anything is written.
         A batch of new ids costs one INSERT per chunk; ids are compared byte by byte.
+
+        A new task with ``after`` is WAITING until `DependencyOperations.resolve_dependencies`
+        finds its parents ended; if they have ended already, that is decided here, in the same
+        transaction. Raises InvalidArgument, before anything is written, if a task waits for
+        itself, directly or through others of the batch, or if a parent of a new task is neither
+        stored nor in the batch. A task that is stored already keeps the links it has. Tasks
+        without links pay nothing for those that have some.
         """
 
     @abstractmethod
@@ -159,5 +166,6 @@ class TaskRecords(ABC):
         retention when completed_at + retention <= now, where retention is the row's own option
         or else ``success_ms`` (COMPLETED, SUCCESS) or ``failure_ms`` (FAILED, CANCELED).
         ``next_id`` is 0 when no row is left to look at, or when the chunk's last row was created
-        after the youngest possible victim.
+        after the youngest possible victim. A row that another one waits for, or has waited for
+        and not ended yet, stays: its result is still wanted.
         """

@@ -119,10 +119,14 @@ class Row(msgspec.Struct, gc=False):
 
 
 def new_row(task_id: int, task: NewTask, now: int) -> Row:
-    """Return the row of a task created now, SCHEDULED if it is due later."""
+    """Return the row of a task created now: WAITING, or SCHEDULED if it is due later."""
     metadata = task.metadata
     options = metadata.options
-    run_at = task.run_at or now + round(options.delay_duration * 1000)
+    if task.after:
+        run_at, status = task.run_at, TaskStatus.WAITING
+    else:
+        run_at = task.run_at or now + round(options.delay_duration * 1000)
+        status = TaskStatus.SCHEDULED if run_at > now else TaskStatus.CREATED
     return Row(
         task_id,
         metadata.id,
@@ -134,7 +138,7 @@ def new_row(task_id: int, task: NewTask, now: int) -> Row:
         options.priority,
         run_at,
         now,
-        TaskStatus.SCHEDULED if run_at > now else TaskStatus.CREATED,
+        status,
     )
 
 

@@ -8,6 +8,7 @@ from mqtasks.clock import Clock, SystemClock
 from mqtasks.storage.contract import Capabilities, TaskStorage
 from mqtasks.storage.memory.base import Transaction
 from mqtasks.storage.memory.cron import MemoryCron
+from mqtasks.storage.memory.dependencies import MemoryDependencies
 from mqtasks.storage.memory.leases import MemoryLeases
 from mqtasks.storage.memory.pauses import MemoryPauses
 from mqtasks.storage.memory.queue import MemoryQueue
@@ -25,6 +26,7 @@ class MemoryTaskStorage(
     MemoryLeases,
     MemoryPauses,
     MemorySteps,
+    MemoryDependencies,
     TaskStorage,
 ):
     """Tasks in the memory of one process; gone with it. Safe to use from many threads.

@@ -21,6 +21,7 @@ from mqtasks.model import (
     options_from_bytes,
 )
 from mqtasks.storage.checks import MAX_NUMBER
+from mqtasks.storage.memory.edges import Edges
 from mqtasks.storage.memory.ordered import Ordered
 from mqtasks.storage.memory.rows import Row
 
@@ -71,6 +72,7 @@ class Tables:
         self.buckets: dict[str, int] = {}
         self.attempts: dict[int, dict[int, Attempt]] = {}
         self.steps: dict[int, dict[str, StepRecord]] = {}
+        self.edges = Edges()
         self.runners: dict[str, RunnerRow] = {}
         self.leases: dict[str, LeaseRow] = {}
         self.pauses: dict[tuple[PauseKind, str], Pause] = {}
@@ -103,6 +105,7 @@ class Tables:
         del self.by_metadata[row.metadata_id]
         self.attempts.pop(row.task_id, None)
         self.steps.pop(row.task_id, None)
+        self.edges.forget(row.task_id)
 
     def link(self, row: Row) -> None:
         """Enter a row into the indexes, by what it holds now."""

@@ -23,6 +23,7 @@ from mqtasks.model import (
 from mqtasks.storage.checks import check_new, check_record
 from mqtasks.storage.contract import ExecutorCount, PruneReport, TaskRecords
 from mqtasks.storage.memory.base import MemoryBase
+from mqtasks.storage.memory.linking import demand_parents, first_linked, is_needed, link
 from mqtasks.storage.memory.rows import Row, new_row, row_of
 
 _READ: Final[dict[str, Callable[[Row], Value]]] = {name: attrgetter(name) for name in FIELDS}
@@ -91,8 +92,15 @@ class MemoryTasks(MemoryBase, TaskRecords):
         """Create tasks, idempotent by metadata id; answer in the order given."""
         for task in tasks:
             check_new(task)
+        linked = first_linked(tasks)
         with self._transaction as now:
-            return [self._create(task, now) for task in tasks]
+            if linked:
+                demand_parents(self._tables, linked, {task.metadata.id for task in tasks})
+            # One that is stored keeps the links it has.
+            new = [task for task in linked if task.metadata.id not in self._tables.by_metadata]
+            created = [self._create(task, now) for task in tasks]
+            link(self._tables, new, now)
+            return created
 
     def find(self, metadata_ids: Iterable[str]) -> dict[str, AsyncTask]:
         """Return the stored tasks of these metadata ids."""
@@ -131,7 +139,11 @@ class MemoryTasks(MemoryBase, TaskRecords):
         tables = self._tables
         with self._transaction as now:
             chunk = [tables.rows[task_id] for task_id in tables.ids.since(from_id, limit)]
-            victims = [row for row in chunk if _is_past(row, now, success_ms, failure_ms)]
+            victims = [
+                row
+                for row in chunk
+                if _is_past(row, now, success_ms, failure_ms) and not is_needed(tables, row)
+            ]
             for row in victims:
                 tables.delete(row)
             if len(chunk) < limit or not chunk:
