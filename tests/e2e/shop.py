@@ -98,3 +98,13 @@ def flaky(fails: int) -> int:
         msg = f"attempt {context.attempt} fails on purpose"
         raise RuntimeError(msg)
     return context.attempt
+
+
+@app.task(max_retry_times=3, retry_on=ConnectionError, retry_delay=3)
+def unsteady() -> int:
+    """Fail once, and say then how often that has happened."""
+    context = current_context()
+    trace("unsteady", f"{context.attempt} {context.epoch} {context.runner_id}")
+    if context.attempt == 0:
+        raise ConnectionError("not at the first attempt")
+    return context.attempt
