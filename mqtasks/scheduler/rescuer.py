@@ -150,5 +150,4 @@ class Rescuer:
             len(report.canceled),
             len(report.failed),
         )
-        if report.requeued:
-            self._service.hint_created()
+        self._service.hint_rescued(report)

@@ -35,8 +35,14 @@ from mqtasks.service.cron_trigger import CronTrigger
 from mqtasks.service.database_clock import DatabaseClock
 from mqtasks.service.hint_sender import HintSender
 from mqtasks.service.hints import encode_allocated, encode_revoked
-from mqtasks.service.waiting import TaskWaiter, encode_ended
-from mqtasks.storage.contract import Allocation, CancelReport, Completion, TaskStorage
+from mqtasks.service.waiting import MAX_IDS, TaskWaiter, encode_ended
+from mqtasks.storage.contract import (
+    Allocation,
+    CancelReport,
+    Completion,
+    RescueReport,
+    TaskStorage,
+)
 
 DEFAULT_MAX_PAYLOAD_BYTES: Final = 1024 * 1024
 
@@ -186,6 +192,7 @@ class TaskService:
         if report.lost:
             raise InvalidTask(task.id, runner_id, task.epoch)
         self.hint_created()  # a slot is free
+        self.hint_ended([task.id])
 
     def heartbeat(self, task: AsyncTask) -> None:
         """Tell the scheduler that a task's execution is alive.
@@ -231,6 +238,7 @@ class TaskService:
             by_runner.setdefault(runner_id, []).append(task_id)
         for runner_id, ids in by_runner.items():
             self.hint_revoked(runner_id, ids)
+        self.hint_ended(report.canceled)
         return report
 
     def requeue(self, *task_ids: int, keep_steps: bool = True) -> tuple[int, ...]:
@@ -292,8 +300,16 @@ class TaskService:
         self._sender.send(self.keys.created)
 
     def hint_ended(self, task_ids: Sequence[int]) -> None:
-        """Say that tasks, 1,000 at most, have ended. Returns at once."""
-        self._sender.send_each(self.keys.ended, encode_ended(task_ids))
+        """Say that tasks have ended, a hint for each 1,000 of them. Returns at once."""
+        for start in range(0, len(task_ids), MAX_IDS):
+            part = task_ids[start : start + MAX_IDS]
+            self._sender.send_each(self.keys.ended, encode_ended(part))
+
+    def hint_rescued(self, report: RescueReport) -> None:
+        """Say what has become of tasks that were taken from a runner. Returns at once."""
+        if report.requeued or report.canceled or report.failed:
+            self.hint_created()
+        self.hint_ended((*report.canceled, *report.failed))
 
     def hint_cron(self) -> None:
         """Say that cron definitions changed."""

@@ -29,7 +29,8 @@ _OUTAGES: Final = (StorageUnavailable, StorageConflict)
 class Completer:
     """Takes ended tasks from any thread; one thread at a time runs its step.
 
-    ``on_committed(helds)`` is called after each commit.
+    ``on_committed(helds, canceled)`` is called after each commit, with the ids of those that ended
+    as CANCELED though they said otherwise.
     """
 
     def __init__(
@@ -55,7 +56,9 @@ class Completer:
         self._batch: list[Held] = []
         self.wake: Callable[[], None] = lambda: None
         """Called when there is something to commit."""
-        self.on_committed: Callable[[Sequence[Held]], None] = lambda _: None
+        self.on_committed: Callable[[Sequence[Held], Sequence[int]], None] = (
+            lambda _helds, _canceled: None
+        )
 
     def add(self, held: Held) -> None:
         """Take a task whose outcome is set. Returns at once."""
@@ -160,7 +163,7 @@ class Completer:
             self._storage.absolve(self._runner_id, keys)
         self._once.finished(*self._holdings.settle(helds), self._now())
         self._telemetry.settled(helds, report)
-        self.on_committed(helds)
+        self.on_committed(helds, report.canceled)
 
     def _refused(self, held: Held, error: Exception) -> None:
         """Storage does not take this outcome, whatever it is: say so in the row instead."""

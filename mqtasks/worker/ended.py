@@ -24,11 +24,12 @@ class EndedNews:
         """Note that somebody waits. Safe from any thread."""
         self._until = self._now() + REMEMBER
 
-    def committed(self, helds: Sequence[Held]) -> None:
-        """Announce those whose committed outcome is an end; a batch has 1,000 at most."""
+    def committed(self, helds: Sequence[Held], canceled: Sequence[int] = ()) -> None:
+        """Announce those whose committed outcome is an end, and those canceled instead."""
         if self._now() >= self._until:
             return
-        ended = [held.task_id for held in helds if _is_end(held)]
+        instead = frozenset(canceled)
+        ended = [held.task_id for held in helds if _is_end(held) or held.task_id in instead]
         if ended:
             self._announce(ended)
 

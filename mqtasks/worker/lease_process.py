@@ -14,6 +14,7 @@ from typing import Final
 from mqtasks.errors import StorageError
 from mqtasks.loop import Loop, LoopGroup, LoopLike
 from mqtasks.runtime import Runtime
+from mqtasks.storage.contract import RescueReport
 from mqtasks.worker.beats import Beats
 from mqtasks.worker.board import Board
 from mqtasks.worker.channel import Channel
@@ -69,23 +70,23 @@ def _keep_lease(
     if not dead.wait(_STOP_TIMEOUT):
         _log.error("process %d lives, but has closed its channel to the lease process", ward.pid)
         return 1
-    _bury(keeper, ward, options)
+    report = _bury(keeper, ward, options)
     service.heartbeats.forget_runner(ward.runner_id)
-    service.hint_created()
+    if report is not None:
+        service.hint_rescued(report)
     return 0
 
 
-def _bury(keeper: LeaseKeeper, ward: Ward, options: RunnerOptions) -> None:
+def _bury(keeper: LeaseKeeper, ward: Ward, options: RunnerOptions) -> RescueReport | None:
     """Report the dead; once its lease has lapsed the scheduler sees for itself."""
     wait = threading.Event().wait
     for _ in range(max(1, round(options.heartbeat_timeout / options.retry_interval))):
         try:
-            keeper.bury(ward)
+            return keeper.bury(ward)
         except StorageError as error:
             _log.warning("runner %s died, and could not be reported: %s", ward.runner_id, error)
             wait(options.retry_interval)
-        else:
-            return
+    return None
 
 
 if __name__ == "__main__":

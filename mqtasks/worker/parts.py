@@ -297,9 +297,9 @@ class Parts:
             self.completer.add(held)
         self.dispatcher.ended(held)
 
-    def _committed(self, helds: Sequence[Held]) -> None:
+    def _committed(self, helds: Sequence[Held], canceled: Sequence[int]) -> None:
         self.slots.committed(helds)
-        self.ended.committed(helds)
+        self.ended.committed(helds, canceled)
         telemetry, dispatcher = self.telemetry, self.dispatcher
         self.board.count(
             dispatcher.started_total,

@@ -33,5 +33,5 @@ class Undertaker:
             self._dead.popleft()
             self._service.heartbeats.forget_runner(ward.runner_id)
             if report is not None:
-                self._service.hint_created()
+                self._service.hint_rescued(report)
             done()
