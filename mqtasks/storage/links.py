@@ -75,6 +75,14 @@ def check_links(task: NewTask) -> None:
         raise InvalidArgument("on_failure", task.on_failure, "must be a FailurePolicy") from None
 
 
+def check_unlinked(task: NewTask) -> None:
+    """Raise InvalidArgument if a task that a cron definition makes has links."""
+    if is_linked(task):
+        raise InvalidArgument(
+            "task.after", task.after or task.child_of, "a cron firing waits for no other task"
+        )
+
+
 def check_acyclic(tasks: Iterable[NewTask]) -> None:
     """Raise InvalidArgument if tasks of one batch wait for each other in a circle.
 
@@ -86,6 +94,13 @@ def check_acyclic(tasks: Iterable[NewTask]) -> None:
     except CycleError as error:
         circle = " <- ".join(error.args[1])
         raise InvalidArgument("after", circle, "is a circle: none of them could start") from None
+
+
+def checked_limit(limit: int) -> int:
+    """Return how much one step of the resolver takes; raises InvalidArgument."""
+    if limit < 1:
+        raise InvalidArgument("limit", limit, "must be >= 1")
+    return min(limit, MOST_PER_STEP)
 
 
 def parents_of(task: NewTask) -> list[str]:

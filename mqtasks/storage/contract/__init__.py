@@ -88,5 +88,6 @@ class TaskStorage(
     PauseOperations,
     StepOperations,
     WaitOperations,
+    DependencyOperations,
 ):
     """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

@@ -39,7 +39,7 @@ class DependencyOperations(ABC):
     def resolve_dependencies(self, after_parent: int = 0, limit: int = 500) -> Resolution:
         """Take one step: look at parents, settle edges of ended ones, move children (S12).
 
-        Looks at up to ``limit`` (1 to 2,000) parents that open edges name, with task id >
+        Looks at up to ``limit`` (>= 1; 2,000 at most are taken) parents that open edges name, with task id >
         ``after_parent``, in the order of their ids; costs two index reads while none of them has
         ended. Then settles up to ``limit`` edges of those that have ended or are not stored any
         more, in one transaction that locks children and parents in the order of their ids and

@@ -17,6 +17,7 @@ from mqtasks.model import (
 )
 from mqtasks.storage.checks import check_new, check_record, checked_number
 from mqtasks.storage.contract import CronOperations, Trigger
+from mqtasks.storage.links import check_unlinked
 from mqtasks.storage.memory.rows import row_of
 from mqtasks.storage.memory.tables import CronRow
 from mqtasks.storage.memory.tasks import MemoryTasks
@@ -78,6 +79,7 @@ class MemoryCron(MemoryTasks, CronOperations):
         """Trigger definitions in one transaction, each conditional; answers in order."""
         for item in triggers:
             check_new(item.task)
+            check_unlinked(item.task)
             checked_number("next_time", item.next_time)
         with self._transaction as now:
             return [self._fire(item, now) for item in triggers]

@@ -7,9 +7,8 @@ from itertools import chain, islice
 from operator import attrgetter
 
 from mqtasks.model import FINAL, Dependency, DependencyOutcome, ParentResult, TaskStatus
-from mqtasks.storage.checks import checked_number
 from mqtasks.storage.contract import DependencyOperations, Resolution
-from mqtasks.storage.links import MOST_PER_STEP, Edge, Move, decide, outcome_of
+from mqtasks.storage.links import Edge, Move, checked_limit, decide, outcome_of
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.linking import move_on
 
@@ -21,7 +20,7 @@ class MemoryDependencies(MemoryBase, DependencyOperations):
 
     def resolve_dependencies(self, after_parent: int = 0, limit: int = 500) -> Resolution:
         """Take one step: settle edges of ended parents, move children."""
-        limit = min(max(checked_number("limit", limit), 1), MOST_PER_STEP)
+        limit = checked_limit(limit)
         tables = self._tables
         moved: dict[Move, list[int]] = defaultdict(list)
         with self._transaction as now:
@@ -35,9 +34,13 @@ class MemoryDependencies(MemoryBase, DependencyOperations):
             ]
             found = chain.from_iterable(map(tables.edges.open_children, ended))
             edges = list(islice(found, limit))
-            by_child: dict[int, list[Dependency]] = defaultdict(list)
-            for edge in edges:
-                by_child[edge.child_id].append(edge)
+            wanted = {edge.parent_id for edge in edges}
+            by_child = {
+                child_id: [
+                    edge for edge in tables.edges.open_of(child_id) if edge.parent_id in wanted
+                ]
+                for child_id in {edge.child_id for edge in edges}
+            }
             # All are judged before any of them moves: a child that ends is another's parent.
             judged = {
                 child_id: [self._judge(edge) for edge in some]

@@ -29,15 +29,17 @@ def render_tasks(tasks: Sequence[NewTask], now: str, now_default: str) -> str:
         now_default: The same for the columns run_at and created_at: their default, which the
             server evaluates much faster than the expression in every row.
     """
-    tails: dict[tuple[int | str, int, str, int], str] = {}
+    tails: dict[tuple[int | str, int, str, int, bool], str] = {}
     rows: list[str] = []
     for task in tasks:
         metadata = task.metadata
         # Options are compared by identity: tasks of one definition share them.
-        key = (metadata.executor, id(metadata.options), task.parent_task_id, task.run_at)
+        waits = bool(task.after)
+        key = (metadata.executor, id(metadata.options), task.parent_task_id, task.run_at, waits)
         tail = tails.get(key)
         if tail is None:
-            if metadata.options is DEFAULT_OPTIONS and not task.parent_task_id and not task.run_at:
+            plain = metadata.options is DEFAULT_OPTIONS and not task.parent_task_id
+            if plain and not task.run_at and not waits:
                 tail = f"{_plain_head(metadata.executor)},{now_default},NULL,{now_default})"
             else:
                 tail = _tail(task, now, now_default)
@@ -61,7 +63,10 @@ def _tail(task: NewTask, now: str, now_default: str) -> str:
     status: int | str
     queue_lane: int | str
     queue_rank: int | str
-    if task.run_at:
+    if task.after:
+        run_at = str(task.run_at)
+        status, queue_lane, queue_rank = int(TaskStatus.WAITING), 0, 0
+    elif task.run_at:
         later = _chooser(task.run_at, now)
         run_at = str(task.run_at)
         status = later(int(TaskStatus.SCHEDULED), int(TaskStatus.CREATED))

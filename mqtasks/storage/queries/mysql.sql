@@ -349,7 +349,7 @@ WHERE task_id = ? AND status IN (1, 5) AND runner = ? AND epoch = ?;
 -- End waiting rows as CANCELED.
 UPDATE mqtasks_task SET status = 3, completed_at = {now}, queue_lane = lane,
     queue_rank = -priority
-WHERE task_id IN ({in}) AND status IN (0, 4);
+WHERE task_id IN ({in}) AND status IN (0, 4, 6);
 
 -- name: request_cancel
 -- Ask the owners of RUNNING rows to cancel.
@@ -617,3 +617,91 @@ DELETE FROM mqtasks_step WHERE task_id IN ({in});
 -- name: unended
 -- Of these tasks, those that have not ended.
 SELECT task_id FROM mqtasks_task WHERE task_id IN ({in}) AND status NOT IN (2, 3);
+
+-- ---- dependencies ----------------------------------------------------------------------------
+-- A column + 0 keeps the optimizer from an index on it: the child leads.
+
+-- name: lock_parents
+-- State of tasks that others are about to wait for, locked against deletion and their end.
+SELECT task_id, status, result_code FROM mqtasks_task WHERE task_id IN ({in})
+ORDER BY task_id LOCK IN SHARE MODE;
+
+-- name: insert_edges
+-- Links of new tasks; the text goes on with further rows.
+INSERT INTO mqtasks_dependency (child_id, parent_id, position, policy, outcome)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: open_parents
+-- The next tasks that others wait for: index only.
+SELECT parent_id FROM mqtasks_dependency FORCE INDEX (mqtasks_dependency_open)
+WHERE outcome = 0 AND parent_id > ? GROUP BY parent_id ORDER BY parent_id LIMIT ?;
+
+-- name: open_edges
+-- Who waits for these tasks: index only.
+SELECT parent_id, child_id FROM mqtasks_dependency FORCE INDEX (mqtasks_dependency_open)
+WHERE outcome = 0 AND parent_id IN ({in}) ORDER BY parent_id, child_id LIMIT ?;
+
+-- name: lock_linked
+-- What the resolver needs to know of children and parents, locked in the order of all writers.
+SELECT task_id, status, result_code, metadata_id, run_at, options FROM mqtasks_task
+WHERE task_id IN ({in}) ORDER BY task_id FOR UPDATE;
+
+-- name: judged_edges
+-- Open links of locked children; the text goes on with children and parents.
+SELECT child_id, parent_id, position, policy FROM mqtasks_dependency WHERE outcome + 0 = 0;
+
+-- name: settle_edges
+-- Write what became of parents; the text goes on with children and parents.
+UPDATE mqtasks_dependency SET outcome = ? WHERE outcome + 0 = 0;
+
+-- name: open_counts
+-- How many links of locked children are still open.
+SELECT child_id, COUNT(*) FROM mqtasks_dependency
+WHERE child_id IN ({in}) AND outcome + 0 = 0 GROUP BY child_id;
+
+-- name: drop_edges
+-- Children that have ended wait for nothing any more.
+UPDATE mqtasks_dependency SET outcome = 6 WHERE child_id IN ({in}) AND outcome + 0 = 0;
+
+-- name: release_waiting
+-- Make WAITING rows CREATED; they enter their lanes.
+UPDATE mqtasks_task SET status = 0, run_at = {run_at}, queue_lane = lane, queue_rank = -priority
+WHERE task_id IN ({task_id}) AND status = 6;
+
+-- name: schedule_waiting
+-- Make WAITING rows SCHEDULED.
+UPDATE mqtasks_task SET status = 4, run_at = {run_at} WHERE task_id IN ({task_id}) AND status = 6;
+
+-- name: fail_waiting
+-- End WAITING rows as COMPLETED, FAILED.
+UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, completed_at = {now},
+    queue_lane = lane, queue_rank = -priority
+WHERE task_id IN ({task_id}) AND status = 6;
+
+-- name: dependencies
+-- The links of one task to its parents.
+SELECT child_id, parent_id, position, policy, outcome FROM mqtasks_dependency WHERE child_id = ?
+ORDER BY position;
+
+-- name: children
+-- The links of one task to its children.
+SELECT child_id, parent_id, position, policy, outcome
+FROM mqtasks_dependency FORCE INDEX (mqtasks_dependency_parent)
+WHERE parent_id = ? AND child_id > ? ORDER BY child_id LIMIT ?;
+
+-- name: parent_results
+-- What became of the tasks that one waited for.
+SELECT d.parent_id, d.outcome, p.metadata_id, p.result_code, p.error, p.result
+FROM mqtasks_dependency AS d LEFT JOIN mqtasks_task AS p ON p.task_id = d.parent_id
+WHERE d.child_id = ? AND d.outcome <> 5 ORDER BY d.position;
+
+-- name: needed_parents
+-- Of these tasks, those whose results somebody may still ask for.
+SELECT DISTINCT d.parent_id
+FROM mqtasks_dependency AS d FORCE INDEX (mqtasks_dependency_parent)
+JOIN mqtasks_task AS c ON c.task_id = d.child_id
+WHERE d.parent_id IN ({in}) AND d.outcome <> 5 AND c.status NOT IN (2, 3);
+
+-- name: delete_edges
+-- Delete the links of children by id.
+DELETE FROM mqtasks_dependency WHERE child_id IN ({in});

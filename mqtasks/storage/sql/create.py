@@ -14,8 +14,10 @@ from typing import Final, TypeVar
 from mqtasks.errors import StorageConflict
 from mqtasks.model import DEFAULT_OPTIONS, MAX_ID_BYTES, Created, NewTask, executor_code
 from mqtasks.storage.checks import check_new
+from mqtasks.storage.links import is_linked
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
+from mqtasks.storage.sql.linking import Links
 
 _ROUNDS: Final = 8
 """Times a batch may meet ids that were not there a moment ago."""
@@ -34,6 +36,10 @@ class SqlCreate(SqlBase):
         special = check_all(tasks)
         if special:
             self._note_retentions(task.metadata.options for task in special)
+        if special and any(map(is_linked, special)):
+            ordered = first_of_each(tasks)
+            made = self._db.transact(lambda session: create_linked(session, ordered))
+            return answers(tasks, made)
         if len(tasks) == 1:
             return [self._db.single(lambda session: _create_one(session, tasks))]
         ordered = first_of_each(tasks)
@@ -42,10 +48,10 @@ class SqlCreate(SqlBase):
             fits = session.insert_batch(ordered, 0) == len(ordered)
             return create_in(session, ordered) if fits else None
 
-        made = self._db.single(in_one)
-        if made is None:
-            made = self._db.transact(lambda session: create_in(session, ordered))
-        return answers(tasks, made)
+        at_once = self._db.single(in_one)
+        if at_once is None:
+            at_once = self._db.transact(lambda session: create_in(session, ordered))
+        return answers(tasks, at_once)
 
 
 def first_of_each(tasks: Sequence[NewTask]) -> list[NewTask]:
@@ -97,6 +103,14 @@ def create_in(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created
     return made
 
 
+def create_linked(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created]:
+    """As `create_in`, for a batch in which tasks wait for others."""
+    links = Links(session, ordered)
+    made = create_in(session, ordered)
+    links.write(made)
+    return made
+
+
 def insert_missing(
     session: Session,
     pending: Sequence[T],
@@ -144,6 +158,8 @@ def check_all(tasks: Iterable[NewTask]) -> list[NewTask]:
             and type(metadata.context) is bytes
             and not task.run_at
             and not task.parent_task_id
+            and not task.after
+            and not task.child_of
             and type(metadata.id) is str
             and metadata.id.isascii()
             and 0 < len(metadata.id) <= MAX_ID_BYTES

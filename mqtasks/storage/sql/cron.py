@@ -16,6 +16,7 @@ from mqtasks.model import (
 )
 from mqtasks.storage.checks import check_new, check_record, checked_number
 from mqtasks.storage.contract import Trigger
+from mqtasks.storage.links import check_unlinked
 from mqtasks.storage.sql.base import SqlBase, nothing, when_disabled
 from mqtasks.storage.sql.create import create_in
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
@@ -81,6 +82,7 @@ class SqlCron(SqlBase):
         """Trigger definitions in one transaction, each conditional; answers in order."""
         for item in triggers:
             check_new(item.task)
+            check_unlinked(item.task)
             checked_number("next_time", item.next_time)
         self._note_retentions(item.task.metadata.options for item in triggers)
         names = sorted({item.cron.metadata.id for item in triggers})

@@ -11,7 +11,14 @@ from mqtasks.errors import InvalidTask, TransactionAborted
 from mqtasks.model import Created, NewTask, TaskOptions, TaskStatus
 from mqtasks.storage.caller import Handle, aborted
 from mqtasks.storage.contract import Completion, JoinedTransaction
-from mqtasks.storage.sql.create import answers, check_all, create_in, first_of_each
+from mqtasks.storage.links import is_linked
+from mqtasks.storage.sql.create import (
+    answers,
+    check_all,
+    create_in,
+    create_linked,
+    first_of_each,
+)
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.work import checked, complete_in
 
@@ -40,7 +47,8 @@ class SqlJoined(JoinedTransaction):
         with self._dooming():
             if special:
                 self._note_retentions(task.metadata.options for task in special)
-            made = create_in(self._session, ordered)
+            linked = special and any(map(is_linked, special))
+            made = (create_linked if linked else create_in)(self._session, ordered)
         return answers(tasks, made)
 
     def complete(self, runner_id: str, completion: Completion) -> None:

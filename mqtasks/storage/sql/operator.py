@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from mqtasks.model import TaskStatus
 from mqtasks.storage.contract import CancelReport
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import Session
+
+_IDLE: Final = frozenset(
+    {int(TaskStatus.CREATED), int(TaskStatus.SCHEDULED), int(TaskStatus.WAITING)}
+)
 
 
 class SqlOperator(SqlBase):
@@ -23,9 +28,12 @@ class SqlOperator(SqlBase):
             running: list[int] = []
             requested: list[tuple[int, str]] = []
             ended: list[int] = []
+            waiting: list[int] = []
             for task_id, status, runner, _, _ in session.rows_in("lock_tasks", ids):
-                if status in {TaskStatus.CREATED, TaskStatus.SCHEDULED}:
+                if status in _IDLE:
                     canceled.append(task_id)
+                    if status == TaskStatus.WAITING:
+                        waiting.append(task_id)
                 elif status in {TaskStatus.RUNNING, TaskStatus.CANCEL_REQUESTED}:
                     requested.append((task_id, runner))
                     if status == TaskStatus.RUNNING:
@@ -33,6 +41,7 @@ class SqlOperator(SqlBase):
                 elif status == TaskStatus.CANCELED and session.repeated:
                     ended.append(task_id)  # by the try before this one
             session.run_in("cancel_waiting", canceled)
+            session.run_in("drop_edges", waiting)
             session.run_in("request_cancel", running)
             answered = {*canceled, *ended, *(task_id for task_id, _ in requested)}
             return CancelReport(

@@ -22,7 +22,11 @@ class SqlPrune(SqlBase):
             past = [row[0] for row in chunk if row[2] is not None and row[2] <= row[3]]
             # Only victims are locked, and judged again: one may have been requeued meanwhile.
             victims = session.rows_in("lock_victims", past, success_ms, failure_ms)
-            deleted = delete_in(session, [row[0] for row in victims])
+            needed = {
+                row[0]
+                for row in session.rows_in("needed_parents", [victim[0] for victim in victims])
+            }
+            deleted = delete_in(session, [row[0] for row in victims if row[0] not in needed])
             if not more or not chunk:
                 return PruneReport(deleted, 0)
             floor = session.rows("shortest_retention")[0][0]

@@ -59,6 +59,7 @@ TASK_TEXTS: Final = (
 )
 """The rest of a task row, in the order `task_from` takes it."""
 
+_UNQUEUED: Final = frozenset({int(TaskStatus.SCHEDULED), int(TaskStatus.WAITING)})
 _STATUS: Final = {int(status): status for status in TaskStatus}
 
 
@@ -139,7 +140,7 @@ def retention_ms(options: TaskOptions) -> int | None:
 
 def queue_keys(status: int, lane: int, priority: int) -> tuple[int, int]:
     """Return (queue_lane, queue_rank): what the hot index holds for a row in this status."""
-    return (0, 0) if status == TaskStatus.SCHEDULED else (lane, -priority)
+    return (0, 0) if status in _UNQUEUED else (lane, -priority)
 
 
 def record_values(task: AsyncTask, now: int) -> Row:

@@ -11,6 +11,7 @@ from mqtasks.storage.sql.base import when_disabled
 from mqtasks.storage.sql.create import SqlCreate
 from mqtasks.storage.sql.cron import SqlCron
 from mqtasks.storage.sql.database import Database
+from mqtasks.storage.sql.dependencies import SqlDependencies
 from mqtasks.storage.sql.lanes import SqlLanes
 from mqtasks.storage.sql.leases import SqlLeases
 from mqtasks.storage.sql.life import SqlLife
@@ -39,6 +40,7 @@ class SQLTaskStorage(
     SqlCron,
     SqlPauses,
     SqlSteps,
+    SqlDependencies,
     TaskStorage,
 ):
     """What SQLite's and MySQL's storage have in common: all but connections and clock."""

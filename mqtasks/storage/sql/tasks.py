@@ -140,10 +140,11 @@ def add_in(session: Session, tasks: Iterable[AsyncTask]) -> int:
 
 
 def delete_in(session: Session, task_ids: Sequence[int]) -> int:
-    """Delete rows, locked by this unit, and their history; return how many."""
+    """Delete rows, locked by this unit, and what hangs on them; return how many."""
     deleted = session.run_in("delete_tasks", task_ids)
     session.run_in("delete_attempts", task_ids)
     session.run_in("delete_steps", task_ids)
+    session.run_in("delete_edges", task_ids)
     return deleted
 
 

@@ -207,8 +207,11 @@ def _values(task: NewTask, now: int) -> Row:
     """Return the values of ``insert_tasks``."""
     metadata = task.metadata
     options = metadata.options
-    run_at = task.run_at or now + round(options.delay_duration * 1000)
-    status = int(TaskStatus.SCHEDULED if run_at > now else TaskStatus.CREATED)
+    if task.after:
+        run_at, status = task.run_at, int(TaskStatus.WAITING)
+    else:
+        run_at = task.run_at or now + round(options.delay_duration * 1000)
+        status = int(TaskStatus.SCHEDULED if run_at > now else TaskStatus.CREATED)
     lane = lane_of(metadata)
     return (
         metadata.id,

@@ -6,9 +6,19 @@ from collections.abc import Callable
 
 import pytest
 
-from mqtasks.model import TRANSITIONS, AttemptOutcome, RunnerState, TaskEpoch, TaskStatus
-from mqtasks.storage.contract import Allocation, RetryRequest
-from tests.support.stage import FAILURE, LEASE_MS, MAX_CRASHES, Stage
+from mqtasks.model import (
+    SUCCESS,
+    TRANSITIONS,
+    AttemptOutcome,
+    FailurePolicy,
+    NewTask,
+    RunnerState,
+    TaskEpoch,
+    TaskStatus,
+)
+from mqtasks.storage.contract import Allocation, Completion, RetryRequest
+from tests.support.links import linked
+from tests.support.stage import FAILURE, LEASE_MS, MAX_CRASHES, Stage, new
 
 Operation = Callable[[Stage, TaskEpoch], object]
 
@@ -48,7 +58,29 @@ STATES: dict[str, tuple[TaskStatus, Operation]] = {
         TaskStatus.CANCELED,
         lambda stage, task: stage.storage.cancel_many([task.task_id]),
     ),
+    "waiting": (TaskStatus.WAITING, lambda stage, task: None),
+    "waiting till later": (TaskStatus.WAITING, lambda stage, task: None),
+    "waiting, or failed": (TaskStatus.WAITING, lambda stage, task: None),
 }
+WAITING = {
+    "waiting": linked("t1", "parent"),
+    "waiting till later": linked("t1", "parent", delay_duration=60),
+    "waiting, or failed": linked("t1", "parent", on_failure=FailurePolicy.FAIL),
+}
+
+
+def _create(stage: Stage, state: str) -> int:
+    tasks: list[NewTask] = [WAITING.get(state, new("t1"))]
+    if state in WAITING:
+        stage.register("r3")
+        stage.allocate(stage.create("parent"), "r3")
+    return stage.storage.create_tasks(tasks)[0].task_id
+
+
+def _end_parent(stage: Stage, result) -> None:
+    for parent in stage.storage.find(["parent"]).values():
+        stage.storage.complete_many("r3", [Completion(parent.id, 1, result)])
+    stage.storage.resolve_dependencies()
 
 
 def _fence(stage: Stage, task: TaskEpoch) -> None:
@@ -80,6 +112,9 @@ OPERATIONS: dict[str, Operation] = {
     "mark started": lambda stage, task: stage.storage.mark_started("r1", [task]),
     "heartbeat": lambda stage, task: stage.storage.heartbeat_many("r1", [task]),
     "progress": lambda stage, task: stage.storage.save_progress("r1", task, b"x"),
+    "resolve": lambda stage, task: stage.storage.resolve_dependencies(),
+    "parents succeed": lambda stage, task: _end_parent(stage, SUCCESS),
+    "parents fail": lambda stage, task: _end_parent(stage, FAILURE),
     "cancel": lambda stage, task: stage.storage.cancel_many([task.task_id]),
     "requeue": lambda stage, task: stage.storage.requeue_many([task.task_id]),
     "register": lambda stage, task: stage.register(),
@@ -117,6 +152,18 @@ CHANGES: dict[str, dict[str, TaskStatus]] = {
         "created": TaskStatus.CANCELED,
         "scheduled": TaskStatus.CANCELED,
         "running": TaskStatus.CANCEL_REQUESTED,
+        **dict.fromkeys(WAITING, TaskStatus.CANCELED),
+    },
+    "resolve": {},
+    "parents succeed": {
+        "waiting": TaskStatus.CREATED,
+        "waiting till later": TaskStatus.SCHEDULED,
+        "waiting, or failed": TaskStatus.CREATED,
+    },
+    "parents fail": {
+        "waiting": TaskStatus.CANCELED,
+        "waiting till later": TaskStatus.CANCELED,
+        "waiting, or failed": TaskStatus.COMPLETED,
     },
     "requeue": {"failed": TaskStatus.CREATED, "canceled": TaskStatus.CREATED},
     "register": TAKEN_AWAY,
@@ -133,7 +180,7 @@ CHANGES: dict[str, dict[str, TaskStatus]] = {
 def test_p9_each_operation_writes_only_the_transition_it_is_for(stage, state, operation):
     stage.register("r1")
     stage.register("r2")
-    (task_id,) = stage.create("t1")
+    task_id = _create(stage, state)
     task = TaskEpoch(task_id, 1)
     status, reach = STATES[state]
     reach(stage, task)
