@@ -16,10 +16,12 @@ from mqtasks.worker import TaskRunner
 DEADLINE = 30.0
 
 
-@pytest.fixture(params=["memory", "sqlite", "redis"])
+@pytest.fixture(params=["memory", "sqlite", "redis", "mysql"])
 def app(request):
-    url = "memory://" if request.param == "memory" else request.getfixturevalue("sqlite_url")
-    redis = request.getfixturevalue("redis_url") if request.param == "redis" else ""
+    urls = {"memory": "memory://", "mysql": "mysql_url"}
+    url = urls.get(request.param, "sqlite_url")
+    url = request.getfixturevalue(url) if url.endswith("_url") else url
+    redis = request.getfixturevalue("redis_url") if request.param in {"redis", "mysql"} else ""
     given = {"url": url, "redis": redis} if redis else {"url": url}
     with MQTasks(settings=Settings.load(environ={}, **given)) as made:
         yield made
