@@ -43,6 +43,14 @@ if TYPE_CHECKING:
         UnknownExecutor,
     )
     from mqtasks.holder import CreateTaskService, TaskServiceHolder
+    from mqtasks.middleware import (
+        EnqueueContext,
+        ExecutionContext,
+        Failure,
+        Middleware,
+        around,
+        on_error,
+    )
     from mqtasks.model import (
         AsyncTask,
         Attempt,
@@ -117,6 +125,14 @@ _HOMES = {
         "UnknownExecutor",
     ),
     "mqtasks.holder": ("CreateTaskService", "TaskServiceHolder"),
+    "mqtasks.middleware": (
+        "EnqueueContext",
+        "ExecutionContext",
+        "Failure",
+        "Middleware",
+        "around",
+        "on_error",
+    ),
     "mqtasks.model": (
         "AsyncTask",
         "Attempt",
@@ -163,8 +179,11 @@ __all__ = [
     "CreateTaskService",
     "CronNotFound",
     "CronTask",
+    "EnqueueContext",
     "ExecuteResult",
+    "ExecutionContext",
     "Fail",
+    "Failure",
     "FernetTransform",
     "FixedTaskStorageFactory",
     "InvalidArgument",
@@ -175,6 +194,7 @@ __all__ = [
     "MQTasks",
     "MQTasksError",
     "MemoryTaskStorage",
+    "Middleware",
     "MySQLTaskStorage",
     "MySQLTaskStorageFactory",
     "NewTask",
@@ -219,9 +239,11 @@ __all__ = [
     "UnknownExecutor",
     "Waited",
     "__version__",
+    "around",
     "as_completed",
     "debug_ctl_task_framework",
     "label",
+    "on_error",
     "results",
     "storage_from_url",
     "wait",

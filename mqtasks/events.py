@@ -17,7 +17,10 @@ from mqtasks.errors import InvalidArgument
 _log = logging.getLogger("mqtasks.events")
 
 EVENTS: Final[Mapping[str, str]] = {
-    "task.enqueued": "A new task was committed: task_id, metadata_id, executor.",
+    "task.enqueued": (
+        "A new task was committed by this process: task_id, metadata_id, executor. In a transaction"
+        " of the caller's only if its library tells of the commit."
+    ),
     "task.started": "Its executor is about to run: task_id, executor, runner, epoch, attempt.",
     "task.finished": (
         "The end of a task was committed: task_id, executor, runner, epoch, outcome (success,"

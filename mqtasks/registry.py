@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal, TypeAlias
 
 from mqtasks.errors import ConfigError, UnknownExecutor
+from mqtasks.middleware import Middleware, checked
 from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_value
 from mqtasks.model.task import checked_executor
 from mqtasks.payload import PLAIN, CallSignature, Envelope, FormatName, PayloadCodec, is_async
@@ -109,6 +110,7 @@ class TaskRegistry:
         self._lock = threading.Lock()
         self._definitions: dict[int | str, TaskDefinition] = {}
         self._codes: tuple[str, ...] = ()
+        self._middlewares: tuple[Middleware, ...] = ()
 
     def register(self, definition: TaskDefinition) -> bool:
         """Add an executor; return False, and change nothing, if its code has one already."""
@@ -132,6 +134,23 @@ class TaskRegistry:
         if found is None:
             raise UnknownExecutor(code, tuple(executor_value(known) for known in self._codes))
         return found
+
+    def use(self, *middlewares: Middleware) -> None:
+        """Let middlewares stand around all tasks here; those added first are the outer ones.
+
+        One that is there already is not added again. Raises ConfigError for what is none.
+        """
+        for middleware in middlewares:
+            checked(middleware)
+        with self._lock:
+            present = self._middlewares
+            added = [one for one in dict.fromkeys(middlewares) if one not in present]
+            self._middlewares = (*present, *added)
+
+    @property
+    def middlewares(self) -> tuple[Middleware, ...]:
+        """The middlewares, outermost first."""
+        return self._middlewares
 
     def codes(self) -> tuple[str, ...]:
         """Return the stored forms of all codes, sorted: what a runner announces."""

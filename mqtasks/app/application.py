@@ -14,6 +14,7 @@ from mqtasks.app.options import Duration, OptionFields, changed_options, policy_
 from mqtasks.app.task import Task
 from mqtasks.config import Settings
 from mqtasks.errors import ConfigError, InvalidArgument, TaskNotFound, UnknownExecutor
+from mqtasks.middleware import Middleware
 from mqtasks.model import DEFAULT_OPTIONS, Pause
 from mqtasks.model.task import checked_executor
 from mqtasks.payload import Envelope, FormatName, PayloadTransform
@@ -33,9 +34,9 @@ class MQTasks:
     ``url`` names the storage (``sqlite:///tasks.db``, ``mysql://user:password@host/database``,
     ``memory://``), ``redis`` the hints. What is not given comes from MQTASKS_* variables, then
     from the configuration file, then from defaults. ``transforms`` stand around every payload that
-    the application's tasks write (the first one) and read (all of them): encryption, say. Nothing
-    is connected before the first use. Safe to use from many threads; after a fork the child
-    connects anew.
+    the application's tasks write (the first one) and read (all of them): encryption, say.
+    ``middleware`` is what `use` takes. Nothing is connected before the first use. Safe to use from
+    many threads; after a fork the child connects anew.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class MQTasks:
         namespace: str | None = None,
         settings: Settings | None = None,
         transforms: Iterable[PayloadTransform] = (),
+        middleware: Iterable[Middleware] = (),
     ) -> None:
         """Describe the application; raises nothing before `settings` are needed."""
         if settings is not None and (url, redis, namespace) != (None, None, None):
             raise InvalidArgument("settings", settings, "give settings, or url, redis, namespace")
         self.registry: Final = TaskRegistry()
+        self.registry.use(*middleware)
         given = {"url": url, "redis": redis, "namespace": namespace}
         self._given: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._settings = settings
@@ -142,6 +145,15 @@ class MQTasks:
         chosen = changed_options(DEFAULT_OPTIONS, options)
         return Task(self, TaskDefinition(code, elsewhere, "call", chosen, codec=codec))
 
+    def use(self, *middlewares: Middleware) -> None:
+        """Let middlewares stand around what the application's tasks do, the first one outermost.
+
+        They see every creation of tasks by this application, and every execution by runners that
+        are made after this; see `Middleware`. One that is used already is not added again. Raises
+        ConfigError for what is no middleware.
+        """
+        self.registry.use(*middlewares)
+
     # -- connection ----------------------------------------------------------------------------
 
     @property
@@ -170,6 +182,7 @@ class MQTasks:
         with self._lock:
             if self._runtime is None or self._pid != os.getpid():
                 self._runtime = Runtime.open(self.settings)
+                self._runtime.service.registry = self.registry
                 self._pid = os.getpid()
             return self._runtime.service
 

@@ -40,6 +40,7 @@ class OptionFields(TypedDict, total=False):
     max_reassign_times: int
     retention: Duration | None
     tags: tuple[str, ...]
+    headers: Mapping[str, str]
     delay: Duration
     """Short for ``delay_duration``."""
     key: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -18,6 +19,7 @@ from mqtasks.coordination.base import Heartbeats, Notifier, TaskBeat
 from mqtasks.coordination.keys import DEFAULT_NAMESPACE, Keys
 from mqtasks.coordination.local import LocalHeartbeats, LocalNotifier
 from mqtasks.errors import InvalidTask, PayloadTooLarge, TaskNotFound
+from mqtasks.events import wants
 from mqtasks.model import (
     AsyncTask,
     Attempt,
@@ -30,9 +32,11 @@ from mqtasks.model import (
     TaskStatus,
     checked_id,
 )
+from mqtasks.registry import TaskRegistry
 from mqtasks.service.control import Control
 from mqtasks.service.cron_trigger import CronTrigger
 from mqtasks.service.database_clock import DatabaseClock
+from mqtasks.service.enqueueing import enqueue_inside, tell_enqueued
 from mqtasks.service.hint_sender import HintSender
 from mqtasks.service.hints import encode_allocated, encode_revoked
 from mqtasks.service.waiting import MAX_IDS, TaskWaiter, encode_ended
@@ -85,6 +89,8 @@ class TaskService:
         self.keys: Final = Keys(namespace)
         self.hint_key: Final = hint_key
         self.max_payload_bytes: Final = max_payload_bytes
+        self.registry: TaskRegistry | None = None
+        """Whose middlewares stand around all that creates tasks here; set by `MQTasks`."""
         self.database_clock: Final = DatabaseClock(storage.now_ms, self.clock)
         self._heartbeat_timeout = heartbeat_timeout
         self._sender = HintSender(self.notifier)
@@ -117,12 +123,19 @@ class TaskService:
 
     def create_tasks(self, tasks: Sequence[NewTask]) -> list[Created]:
         """As `create_batch`, with parent and due time for each, and who was new in the answer."""
+        if self.registry is not None and (layers := self.registry.middlewares):
+            return enqueue_inside(layers, self.registry, tasks, self._create)
+        return self._create(tasks)
+
+    def _create(self, tasks: Sequence[NewTask]) -> list[Created]:
         self._check_sizes(tasks)
         created = self.storage.create_tasks(tasks)
         if len(created) < len(tasks):  # the framework is switched off: nothing was written
             return [Created(0, is_new=False) for _ in tasks]
         if any(item.is_new for item in created):
             self.hint_created()
+            if wants("task.enqueued"):
+                tell_enqueued(tasks, created)
         return created
 
     def create_tasks_in(self, connection: Any, tasks: Sequence[NewTask]) -> list[Created]:
@@ -133,6 +146,12 @@ class TaskService:
         polling. Raises InvalidArgument for a connection that cannot be joined, TransactionAborted
         for any error of the database: nothing is tried again (P10).
         """
+        write = partial(self._create_in, connection)
+        if self.registry is not None and (layers := self.registry.middlewares):
+            return enqueue_inside(layers, self.registry, tasks, write, in_transaction=True)
+        return write(tasks)
+
+    def _create_in(self, connection: Any, tasks: Sequence[NewTask]) -> list[Created]:
         self._check_sizes(tasks)
         joined = self.storage.join(connection)
         created = joined.create_tasks(tasks)
@@ -140,6 +159,8 @@ class TaskService:
             return [Created(0, is_new=False) for _ in tasks]
         if any(item.is_new for item in created):
             joined.after_commit(self.hint_created)
+            if wants("task.enqueued"):
+                joined.after_commit(partial(tell_enqueued, tasks, created))
         return created
 
     def _check_sizes(self, tasks: Sequence[NewTask]) -> None:

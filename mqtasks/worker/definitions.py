@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mqtasks.errors import Verdict
+from mqtasks.middleware import Middleware, listeners
 from mqtasks.model import AsyncTask
 from mqtasks.registry import TaskDefinition
 from mqtasks.worker.context import TaskContext
 from mqtasks.worker.executors import Executors, TaskExecutor
+from mqtasks.worker.surrounded import surrounded
 
 
-def register_definition(executors: Executors, definition: TaskDefinition) -> bool:
+def register_definition(
+    executors: Executors, definition: TaskDefinition, middlewares: Sequence[Middleware] = ()
+) -> bool:
     """Register the executor of a definition, with all it is to be treated by; False if known."""
     return executors.register(
-        definition.executor, executor_of(definition), definition.codec, definition.retry
+        definition.executor,
+        executor_of(definition, middlewares),
+        definition.codec,
+        definition.retry,
+        listeners(middlewares),
     )
 
 
-def executor_of(definition: TaskDefinition) -> TaskExecutor:
-    """Return what runs tasks of a definition: arguments from the payload, the result as bytes."""
+def executor_of(
+    definition: TaskDefinition, middlewares: Sequence[Middleware] = ()
+) -> TaskExecutor:
+    """Return what runs tasks of a definition: arguments from the payload, the result as bytes.
+
+    Around it stand the ``middlewares`` that stand around executions. Raises ConfigError for one
+    that cannot stand around this one.
+    """
+    if middlewares:
+        wrapped = surrounded(definition, middlewares)
+        if wrapped is not None:
+            return wrapped
     if definition.convention == "raw":
         return definition.function
     if definition.isolation == "async":

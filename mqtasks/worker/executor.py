@@ -19,6 +19,7 @@ from mqtasks.errors import (
     Verdict,
 )
 from mqtasks.events import EventBus
+from mqtasks.middleware import Failure, tell
 from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
 from mqtasks.retry import Rng, RunAgain
 from mqtasks.worker.board import Board
@@ -66,16 +67,22 @@ class Execution:
             self._end(held, self._interrupted(held))
             return
         self._begin(held)
+        raised: BaseException | None = None
+        # A context of its own: what user code sets there must not leak into the next task.
+        scope = Context()
         try:
-            # A context of its own: what user code sets there must not leak into the next task.
-            value = Context().run(_call, TaskContext(held, self._surroundings), held)
+            value = scope.run(_call, TaskContext(held, self._surroundings), held)
             outcome = SUCCESS if value is None else self._success(held, value)
         except BaseException as error:  # noqa: BLE001 - see the class
+            raised = error
             outcome = self._failure(held, error)
         else:
             outcome = self._returned(held, outcome)
         if held.completion is not None:
             outcome = self._transacted(held, held.completion, outcome)
+        if held.executor.listeners and type(outcome) is Failed:
+            scope.run(self._tell, held, outcome, raised)
+        raised = None  # its traceback refers to this frame
         self._board.vacate(held.slot)
         self._end(held, outcome)
 
@@ -87,15 +94,20 @@ class Execution:
         self._begin(held)
         context = TaskContext(held, self._surroundings)
         current.set(context)
+        raised: BaseException | None = None
         try:
             value = await held.executor.call(context, held.task)
             outcome = SUCCESS if value is None else self._success(held, value)
         except BaseException as error:  # noqa: BLE001 - see the class
+            raised = error
             outcome = self._failure(held, error)
         else:
             outcome = self._returned(held, outcome)
         if held.completion is not None:
             outcome = self._transacted(held, held.completion, outcome)
+        if held.executor.listeners and type(outcome) is Failed:
+            self._tell(held, outcome, raised)
+        raised = None  # its traceback refers to this frame
         self._board.vacate(held.slot)
         self._end_async(held, outcome)
 
@@ -111,6 +123,22 @@ class Execution:
                 epoch=held.epoch,
                 attempt=held.task.attempt,
             )
+
+    def _tell(self, held: Held, failed: Failed, error: BaseException | None) -> None:
+        """Tell the middlewares of an attempt that has failed; a verdict is not a failure."""
+        if failed.kind in {AttemptOutcome.SNOOZED, AttemptOutcome.CANCELED}:
+            return
+        failure = Failure(
+            task=held.task,
+            runner_id=self._surroundings.runner_id,
+            attempt=held.task.attempt + 1,
+            outcome=failed.kind,
+            text=failed.error,
+            error=error,
+            will_retry=failed.delay_ms is not None,
+            delay_ms=failed.delay_ms,
+        )
+        tell(held.executor.listeners, failure)
 
     def _end(self, held: Held, outcome: Outcome) -> None:
         held.ended = self._now()

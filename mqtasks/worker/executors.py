@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 
 from mqtasks.errors import ConfigError, InvalidArgument
+from mqtasks.middleware import Middleware
 from mqtasks.model import AsyncTask, executor_code
 from mqtasks.payload import PayloadCodec, is_async
 from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
@@ -35,6 +36,8 @@ class Executor(msgspec.Struct, frozen=True, eq=False):
     """Writes and reads results of its steps; None: the runner's."""
     retry: RetryPolicy = DEFAULT_POLICY
     """Judges its failures."""
+    listeners: tuple[Middleware, ...] = ()
+    """Told of its failures."""
 
 
 class Executors:
@@ -52,6 +55,7 @@ class Executors:
         call: TaskExecutor,
         codec: PayloadCodec | None = None,
         retry: RetryPolicy = DEFAULT_POLICY,
+        listeners: tuple[Middleware, ...] = (),
     ) -> bool:
         """Register a function; return False, and change nothing, if the code has one.
 
@@ -69,7 +73,9 @@ class Executors:
                     f"executor {code!r} comes too late: the runner has started and has told the"
                     " scheduler which executors it has; register executors before start()"
                 )
-            self._by_code[code] = Executor(stored, call, is_async(call), codec, retry)
+            self._by_code[code] = Executor(
+                stored, call, is_async(call), codec, retry, listeners
+            )
             self._codes.append(stored)
             return True
 

@@ -36,7 +36,7 @@ class TaskRunner:
             tasks of, the earlier holder of that id, once its lease has lapsed.
         service: The task service. It is not closed by the runner.
         options: See `RunnerOptions`.
-        registry: Executors to register, as by `register_executor`.
+        registry: Executors to register, as by `register_executor`, inside its middlewares.
 
     Raises InvalidArgument for an unusable id.
     """
@@ -61,8 +61,9 @@ class TaskRunner:
         self._parts: Parts | None = None
         self._lease: Lease | None = None
         self._stopped = threading.Event()
+        middlewares = () if registry is None else registry.middlewares
         for definition in registry or ():
-            register_definition(self._executors, definition)
+            register_definition(self._executors, definition, middlewares)
 
     @property
     def runner_id(self) -> str:
