@@ -30,6 +30,8 @@
     │   └── TransactionAborted      ... and the caller's own transaction is gone
     └── CoordinationUnavailable     Redis could not be reached (never fatal)
 
+Beside the tree stands TaskAborted, a BaseException: it breaks an executor off from outside.
+
 No name shadows a builtin. Errors carry the ids they speak of as attributes.
 """
 
@@ -150,6 +152,18 @@ class TaskInterrupted(MQTasksError):
     def __init__(self, task_id: int, reason: str) -> None:
         super().__init__(f"task {task_id} is interrupted: {reason}")
         self.task_id = task_id
+        self.reason = reason
+
+
+class TaskAborted(BaseException):
+    """Raised in the middle of an executor that was told to give up, and has not; ``reason`` why.
+
+    No Exception, so that ``except Exception`` does not take it for one of the code's own: clean up
+    in ``finally`` and let it pass. Whoever goes on is ended by force where that is possible.
+    """
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason or "the executor shall give up")
         self.reason = reason
 
 

@@ -82,6 +82,22 @@ class Settings:
         values.seconds(zero=True),
         "Seconds that running tasks get on shutdown before they are canceled; 0 = at once.",
     )
+    isolated_tasks: int = option(
+        1_000,
+        values.whole(0),
+        "Tasks that a process for isolated tasks executes before it is replaced; 0 = any number.",
+    )
+    isolated_memory: int = option(
+        0,
+        values.size(0),
+        "Bytes of data that a process for isolated tasks may have: more cannot be allocated, and"
+        " one that keeps over half of it is replaced; 0 = no limit. A task's own limit goes first.",
+    )
+    isolated_start_timeout: float = option(
+        60.0,
+        values.seconds(),
+        "Seconds that a process for isolated tasks may take to import the app, > 0.",
+    )
     max_crashes: int = option(
         3, values.whole(1), "How often a task may crash its process before it ends FAILED."
     )

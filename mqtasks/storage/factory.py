@@ -17,6 +17,14 @@ _KNOWN: Final = (
 _MYSQL_OPTIONS: Final = frozenset({"pool_size", "heartbeat_timeout"})
 
 
+_refused_memory: list[str] = []
+
+
+def refuse_memory(why: str) -> None:
+    """Open no ``memory://`` in this process from now on: it would be another one than is meant."""
+    _refused_memory[:] = [why]
+
+
 def storage_from_url(
     url: str, clock: Clock | None = None, *, create: bool = True, **options: Any
 ) -> TaskStorage:
@@ -42,6 +50,8 @@ def storage_from_url(
     if not separator:
         raise ConfigError(f"url={mask_url(url)!r} has no scheme; expected {_KNOWN}")
     if scheme == "memory":
+        if _refused_memory:
+            raise ConfigError(_refused_memory[0])
         from mqtasks.storage.memory import MemoryTaskStorage
 
         return MemoryTaskStorage(clock)

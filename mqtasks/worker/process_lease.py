@@ -85,7 +85,7 @@ class ProcessLease:
             self._end()
         assert self._keep is not None  # noqa: S101 - `start` has set it
         self._url = url
-        settings = _settings(self._service, self._options, url)
+        settings = settings_of(self._service, self._options, url)
         channel, theirs = Channel.pair()
         with theirs:
             self._process = spawn_module(_MODULE, [theirs.fileno(), self._board_fd], detached=True)
@@ -117,7 +117,7 @@ class ProcessLease:
                 process.wait()
 
 
-def _settings(service: TaskService, options: RunnerOptions, url: str) -> Settings:
+def settings_of(service: TaskService, options: RunnerOptions, url: str) -> Settings:
     """Return settings with which another process connects as this one does."""
     if service.settings is not None:
         return service.settings.replace(url=url)
