@@ -228,7 +228,6 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
 
 _HIGHEST: Final = float(2**53)
 _MAX_HEADERS: Final = 16 * 1024
-_MAX_HEADERS: Final = 16 * 1024
 _LOWEST: Final[dict[str, float]] = {
     "max_retry_times": 0,
     "retry_interval": 0,

@@ -27,9 +27,7 @@ def register_definition(
     )
 
 
-def executor_of(
-    definition: TaskDefinition, middlewares: Sequence[Middleware] = ()
-) -> TaskExecutor:
+def executor_of(definition: TaskDefinition, middlewares: Sequence[Middleware] = ()) -> TaskExecutor:
     """Return what runs tasks of a definition: arguments from the payload, the result as bytes.
 
     Around it stand the ``middlewares`` that stand around executions. Raises ConfigError for one

@@ -73,9 +73,7 @@ class Executors:
                     f"executor {code!r} comes too late: the runner has started and has told the"
                     " scheduler which executors it has; register executors before start()"
                 )
-            self._by_code[code] = Executor(
-                stored, call, is_async(call), codec, retry, listeners
-            )
+            self._by_code[code] = Executor(stored, call, is_async(call), codec, retry, listeners)
             self._codes.append(stored)
             return True
 
