@@ -1,0 +1,139 @@
+"""Deaths of a runner's process at chosen points of an execution."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from mqtasks.errors import InvalidArgument
+from mqtasks.worker.context import TaskContext
+from mqtasks.worker.held import Held
+
+Point: TypeAlias = Literal["before_run", "after_step", "after_run", "after_commit"]
+
+CRASH_POINTS: Final[tuple[Point, ...]] = ("before_run", "after_run", "after_commit")
+"""Where every task can crash: handed to its function, which has not begun; its function has
+returned, or raised, and nothing is committed; the outcome is committed, and nobody was told.
+``after_step`` is one more, for tasks with steps."""
+
+
+class ProcessDied(BaseException):
+    """Unwinds an executor whose process is killed. Nothing should catch it."""
+
+
+class Crash:
+    """A plan: the executions for which it holds, and what became of it."""
+
+    def __init__(
+        self,
+        point: Point,
+        *,
+        executor: int | str | None = None,
+        task_id: int | None = None,
+        step: str | None = None,
+        times: int = 1,
+        skip: int = 0,
+    ) -> None:
+        if point not in {*CRASH_POINTS, "after_step"}:
+            known = ", ".join((*CRASH_POINTS, "after_step"))
+            raise InvalidArgument("point", point, f"must be one of {known}")
+        if step is not None and point != "after_step":
+            raise InvalidArgument("step", step, "belongs to the point after_step")
+        if times < 1:
+            raise InvalidArgument("times", times, "must be an int >= 1")
+        self.point: Final = point
+        self._executor = executor
+        self._task_id = task_id
+        self._step = step
+        self._times = times
+        self._skip = skip
+        self._lock = threading.Lock()
+        self.happened = 0
+        """How often the process has died by this plan."""
+
+    def concerns(self, held: Held) -> bool:
+        """Return whether an execution is to be broken off, unless it was often enough."""
+        if self._executor is not None and held.task.metadata.executor != self._executor:
+            return False
+        return self._task_id is None or held.task_id == self._task_id
+
+    def due(self, point: Point, step: str = "") -> bool:
+        """Return whether the process dies now, and count that it does."""
+        if point != self.point or (self._step is not None and step != self._step):
+            return False
+        with self._lock:
+            if self._skip:
+                self._skip -= 1
+                return False
+            if self.happened >= self._times:
+                return False
+            self.happened += 1
+            return True
+
+    def __str__(self) -> str:
+        of = "" if self._executor is None else f" of {self._executor!r}"
+        return f"{self.point}{of}"
+
+
+class Probe:
+    """Watches one execution from inside: its error, and where it crashes."""
+
+    def __init__(self, held: Held, crashes: list[Crash]) -> None:
+        """Stand around the executor of ``held`` from now on."""
+        self._crashes = [crash for crash in crashes if crash.concerns(held)]
+        self.died = False
+        """Whether the process was killed while it was in the executor."""
+        self.error: BaseException | None = None
+        """What the executor has raised."""
+        inner = held.executor.call
+        call = self._around_async(inner) if held.executor.is_async else self._around(inner)
+        vars(call).update(getattr(inner, "__dict__", {}))  # its way to encode results
+        held.executor = msgspec.structs.replace(held.executor, call=call)
+
+    def reached(self, point: Point, step: str = "") -> bool:
+        """Return whether the process dies at this point."""
+        dies = [crash.due(point, step) for crash in self._crashes]  # each counts this passage
+        return any(dies)
+
+    def step_stored(self, step: str) -> None:
+        """Say that a step is stored; raises ProcessDied if that is where the process dies."""
+        self._pass("after_step", step)
+
+    def _pass(self, point: Point, step: str = "") -> None:
+        if self.reached(point, step):
+            self.died = True
+            raise ProcessDied(point)
+
+    def _failed(self, error: BaseException) -> None:
+        if not self.died:
+            self.error = error
+            self._pass("after_run")
+
+    def _around(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        def call(context: TaskContext, task: Any) -> Any:
+            self._pass("before_run")
+            try:
+                value = inner(context, task)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            self._pass("after_run")
+            return value
+
+        return call
+
+    def _around_async(self, inner: Callable[..., Any]) -> Callable[..., Any]:
+        async def call(context: TaskContext, task: Any) -> Any:
+            self._pass("before_run")
+            try:
+                value = await inner(context, task)
+            except BaseException as error:
+                self._failed(error)
+                raise
+            self._pass("after_run")
+            return value
+
+        return call

@@ -1,0 +1,356 @@
+"""`TaskTester`: an application whose tasks run when the test says so."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+
+from mqtasks.app import MQTasks, Task
+from mqtasks.app.options import OptionFields
+from mqtasks.clock import ManualClock, SystemClock
+from mqtasks.config import Settings
+from mqtasks.coordination.local import local_coordination
+from mqtasks.errors import InvalidArgument, MQTasksError, TaskFailed
+from mqtasks.model import AsyncTask
+from mqtasks.runtime import Runtime
+from mqtasks.storage.factory import storage_from_url
+from mqtasks.testing.crash import Crash, Point
+from mqtasks.testing.engine import Engine
+from mqtasks.testing.expect import Enqueued, Expectation, enqueued_of, explain, matching
+from mqtasks.testing.report import DrainReport, Ran, scheduled_of
+from mqtasks.testing.service import QuietWaiter, TestingService
+
+if TYPE_CHECKING:
+    from mqtasks.service import TaskService
+
+LIMIT: Final = 1000
+"""Executions of one drain before it is given up as endless."""
+
+
+class TaskTester:
+    """Lends an application a storage, a clock and a worker of its own, until it is left.
+
+    Made by `manual` and `inline`, or by the pytest fixture ``mqtasks_app``. A context manager; all
+    methods are safe to call from many threads. Everything but processes is real: payloads are
+    encoded and decoded, the scheduler allocates, limits and retries and leases hold.
+    """
+
+    def __init__(
+        self,
+        app: MQTasks,
+        *,
+        run_inline: bool = False,
+        raise_errors: bool = True,
+        url: str = "memory://",
+        start: datetime | None = None,
+        settings: Settings | None = None,
+        labels: Mapping[str, str] | None = None,
+        resources: Mapping[str, float] | None = None,
+    ) -> None:
+        """See `manual` and `inline`."""
+        if start is not None and start.tzinfo is None:
+            raise InvalidArgument("start", start, "must be aware: add tzinfo, for example UTC")
+        now_ms = SystemClock().now_ms() if start is None else round(start.timestamp() * 1000)
+        self.app: Final = app
+        self.clock: Final = ManualClock(now_ms)
+        """The only clock there is; it stands still between calls of `advance`."""
+        chosen = (settings or Settings()).replace(url=url, redis=None)
+        storage = storage_from_url(url, self.clock)
+        self._runtime = Runtime(
+            chosen,
+            storage,
+            local_coordination(chosen.namespace, self.clock),
+            self.clock,
+            TestingService,
+        )
+        service = self._runtime.service
+        assert isinstance(service, TestingService)  # noqa: S101 - for the type checker
+        assert isinstance(service.waiter, QuietWaiter)  # noqa: S101 - as above
+        service.waiter.settle = self._settle
+        service.on_work = self._work_came
+        self._engine = Engine(
+            service,
+            app.registry,
+            self.clock,
+            labels=labels or {},
+            resources=resources or {},
+        )
+        self._inline = run_inline
+        self._raise_errors = raise_errors
+        self._seen = 0
+        self._exits = contextlib.ExitStack()
+
+    def __enter__(self) -> Self:
+        """Lend the application what this has made."""
+        storage = self.service.storage
+        self._seen = max((task.id for task in storage.query()), default=0)
+        self._exits.enter_context(self.app.borrowing(self._runtime))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the application back as it was, and forget all tasks."""
+        self._exits.close()
+        self._engine.close()
+        self._runtime.close()
+
+    @property
+    def service(self) -> TaskService:
+        """The task service under the application."""
+        return self._runtime.service
+
+    # -- running ---------------------------------------------------------------------------------
+
+    def drain(self, *, limit: int = LIMIT, raise_errors: bool = False) -> DrainReport:
+        """Run what is due, and what that enqueues, until nothing is; return what happened.
+
+        Time stands still meanwhile: what is delayed, or retried later, stays scheduled; `advance`
+        to it. Executors run in the calling thread one after the other, async ones on an event
+        loop. With ``raise_errors`` the exception of the first task that ends FAILED is raised.
+
+        Raises MQTasksError after ``limit`` executions, as tasks that enqueue themselves never end.
+        """
+        began = len(self._engine.history)
+        for _ in range(limit):
+            ran = self._engine.step()
+            if ran is None:
+                return self._report(began)
+            if raise_errors:
+                _raise(ran)
+        raise self._endless(began, limit)
+
+    async def adrain(self, *, limit: int = LIMIT, raise_errors: bool = False) -> DrainReport:
+        """As `drain`, for tests that are coroutines: async tasks run on their event loop.
+
+        Plain ones run in a thread, which the loop does not wait for.
+        """
+        began = len(self._engine.history)
+        for _ in range(limit):
+            ran = await self._engine.astep()
+            if ran is None:
+                return self._report(began)
+            if raise_errors:
+                _raise(ran)
+        raise self._endless(began, limit)
+
+    def run_next(self) -> Ran | None:
+        """Run the task that is next, and nothing else; None if none is due."""
+        return self._engine.step()
+
+    def advance(self, by: float | timedelta) -> DrainReport:
+        """Let time pass: seconds >= 0, or a timedelta. Return what ran because of it.
+
+        Cron tasks fire at each of their times on the way. In manual mode nothing runs before the
+        next `drain`; inline, what becomes due runs at its time. Called in an executor it stands
+        for work that takes long: timeouts hit.
+        """
+        seconds = by.total_seconds() if isinstance(by, timedelta) else by
+        if not seconds >= 0:
+            raise InvalidArgument("by", by, "must be >= 0 seconds, or a timedelta")
+        began = len(self._engine.history)
+        left = round(seconds * 1000)
+        upcoming = self._engine.pass_time(0)
+        while left:
+            waits = [left / 1000]
+            if upcoming is not None:
+                waits.append(upcoming)
+            if self._inline:
+                due_ms = self.service.storage.next_due_in_ms()
+                if due_ms is not None and due_ms > 0:
+                    waits.append(due_ms / 1000)
+            passing = max(1, round(min(waits) * 1000))
+            left -= passing
+            upcoming = self._engine.pass_time(passing / 1000)
+            self._work_came()
+        return self._report(began)
+
+    def advance_to(self, moment: datetime) -> DrainReport:
+        """`advance` until an aware ``moment``, which must not be over."""
+        if moment.tzinfo is None:
+            raise InvalidArgument("moment", moment, "must be aware: add tzinfo, for example UTC")
+        return self.advance(moment.timestamp() - self.clock.now_ms() / 1000)
+
+    # -- modes -----------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def inline(self, *, raise_errors: bool = True) -> Iterator[Self]:
+        """Run tasks as soon as they are enqueued while the block lasts; see `mqtasks.testing`."""
+        before = self._inline, self._raise_errors
+        self._inline, self._raise_errors = True, raise_errors
+        try:
+            yield self
+        finally:
+            self._inline, self._raise_errors = before
+
+    @contextlib.contextmanager
+    def manual(self) -> Iterator[Self]:
+        """Let tasks wait for `drain` while the block lasts."""
+        before, self._inline = self._inline, False
+        try:
+            yield self
+        finally:
+            self._inline = before
+
+    # -- crashes ---------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def crash(
+        self,
+        point: Point,
+        *,
+        task: Task[..., Any] | int | str | None = None,
+        step: str | None = None,
+        times: int = 1,
+        skip: int = 0,
+    ) -> Iterator[Crash]:
+        """Kill the process of the runner at a point of an execution, while the block lasts.
+
+        ``before_run``: the task is handed to its function, which has not begun. ``after_step``: a
+        step (the one called ``step``, or any) is stored. ``after_run``: the function is over, its
+        outcome not committed. ``after_commit``: it is. ``task`` names the tasks concerned, default
+        all; the first ``skip`` times are let pass, then the process dies ``times`` times. The
+        task then moves to another runner as in production: with the next epoch, and a crash
+        charged if it was in its function. The block's ``happened`` counts; MQTasksError is raised
+        if it stays 0.
+        """
+        plan = Crash(
+            point,
+            executor=None if task is None else _code_of(task),
+            step=step,
+            times=times,
+            skip=skip,
+        )
+        self._engine.crashes.append(plan)
+        try:
+            yield plan
+        finally:
+            self._engine.crashes.remove(plan)
+        if not plan.happened:
+            raise MQTasksError(
+                f"no process has died at {plan}: no such task came to that point in this block;"
+                " drain inside it"
+            )
+
+    # -- what was enqueued -----------------------------------------------------------------------
+
+    def enqueued(self, task: Task[..., Any] | int | str | None = None) -> list[Enqueued]:
+        """Return the tasks enqueued so far, of one executor or all, whatever their state is."""
+        rows = [row for row in self._rows() if row.id > self._seen]
+        if task is not None:
+            code = _code_of(task)
+            rows = [row for row in rows if row.metadata.executor == code]
+        return enqueued_of(self.app, rows)
+
+    def clear(self) -> None:
+        """Let `enqueued` and the assertions begin anew; the tasks themselves stay."""
+        self._seen = max((task.id for task in self._rows()), default=self._seen)
+
+    def assert_enqueued(
+        self,
+        task: Task[..., Any] | int | str,
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        count: int | None = None,
+        id: str | None = None,  # noqa: A002 - the field's name everywhere
+        at: datetime | None = None,
+        **options: Unpack[OptionFields],
+    ) -> list[Enqueued]:
+        """Fail the test unless a task was enqueued as described; return those that were.
+
+        ``args`` and ``kwargs`` are compared with what it was enqueued with, by parameter, however
+        it was passed; parameters left out may be anything, and so may be what equals everything
+        (``unittest.mock.ANY``). ``options`` are those of `Task.options`: ``delay=60``,
+        ``key="acme"``. ``count``: exactly that many, None = one or more. Tasks count whether they
+        have run or not.
+        """
+        __tracebackhide__ = True
+        found, expected = self._expect(task, args, kwargs, options, id=id, at=at)
+        matched = matching(expected, found)
+        if len(matched) != count if count is not None else not matched:
+            raise AssertionError(explain(expected, found, count))
+        return matched
+
+    def refute_enqueued(
+        self,
+        task: Task[..., Any] | int | str,
+        /,
+        *args: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        id: str | None = None,  # noqa: A002 - as above
+        at: datetime | None = None,
+        **options: Unpack[OptionFields],
+    ) -> None:
+        """Fail the test if a task was enqueued as described; see `assert_enqueued`."""
+        __tracebackhide__ = True
+        found, expected = self._expect(task, args, kwargs, options, id=id, at=at)
+        if matching(expected, found):
+            raise AssertionError(explain(expected, found, 0))
+
+    def _expect(
+        self,
+        task: Task[..., Any] | int | str,
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any] | None,
+        options: Mapping[str, Any],
+        **others: Any,
+    ) -> tuple[list[Enqueued], Expectation]:
+        given = {name: value for name, value in others.items() if value is not None}
+        wanted = Expectation(
+            _code_of(task), self.app.registry, args, kwargs or {}, {**options, **given}
+        )
+        return self.enqueued(), wanted
+
+    # -- what the service and the engine ask -----------------------------------------------------
+
+    def _work_came(self) -> None:
+        if self._inline and not self._engine.stepping:
+            self.drain(raise_errors=self._raise_errors)
+
+    def _settle(self, task_ids: Sequence[int]) -> None:
+        """See to it that tasks have ended; a task that waits for others lets them run."""
+        if self._engine.executing or self._inline:
+            self.drain()
+        waiting = self.service.storage.unended(task_ids)
+        if waiting:
+            state = self.service.get(min(waiting)).status.name
+            raise MQTasksError(
+                f"task {min(waiting)} is {state}, and nothing runs by itself in a test: call"
+                " drain() before its result is asked for, and advance(seconds) if it is scheduled"
+            )
+
+    # -- reports ---------------------------------------------------------------------------------
+
+    def _rows(self) -> list[AsyncTask]:
+        return self.service.storage.query()
+
+    def _report(self, began: int) -> DrainReport:
+        return DrainReport(
+            tuple(self._engine.history[began:]),
+            scheduled_of(self._rows(), self.clock.now_ms()),
+            self._engine.stuck(),
+        )
+
+    def _endless(self, began: int, limit: int) -> MQTasksError:
+        ran = [one.task for one in self._engine.history[began:]]
+        most = max(set(ran), key=ran.count)
+        return MQTasksError(
+            f"drain has run {len(ran)} tasks (limit={limit}), {ran.count(most)} of them {most!r},"
+            " and more are due: does a task enqueue itself? Delay it, or give drain a higher limit"
+        )
+
+
+def _code_of(task: Task[..., Any] | int | str) -> int | str:
+    return task.code if isinstance(task, Task) else task
+
+
+def _raise(ran: Ran) -> None:
+    if ran.ended == "failed":
+        raise ran.error or TaskFailed(ran.task_id, ran.reason)
