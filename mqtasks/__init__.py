@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, Any
 from mqtasks._version import __version__
 
 if TYPE_CHECKING:
-    from mqtasks.app import MQTasks, Task, TaskHandle, Waited, as_completed, results, wait
+    from mqtasks.app import (
+        MQTasks,
+        Plan,
+        Task,
+        TaskHandle,
+        Waited,
+        as_completed,
+        chain,
+        group,
+        results,
+        wait,
+    )
     from mqtasks.conditions import Condition, Op, where
     from mqtasks.debug import debug_ctl_task_framework
     from mqtasks.errors import (
@@ -88,10 +99,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "mqtasks.app": (
         "MQTasks",
+        "Plan",
         "Task",
         "TaskHandle",
         "Waited",
         "as_completed",
+        "chain",
+        "group",
         "results",
         "wait",
     ),
@@ -205,6 +219,7 @@ __all__ = [
     "PayloadError",
     "PayloadTooLarge",
     "PayloadTransform",
+    "Plan",
     "Progress",
     "RateLimit",
     "ResultCode",
@@ -241,7 +256,9 @@ __all__ = [
     "__version__",
     "around",
     "as_completed",
+    "chain",
     "debug_ctl_task_framework",
+    "group",
     "label",
     "on_error",
     "results",

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 import msgspec
 
+from mqtasks.app.handle import TaskHandle
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import LabelRule, RateLimit, TaskOptions
 from mqtasks.retry import ErrorTypes, RetryDelay, RetryPolicy
 
 Duration: TypeAlias = float | timedelta
 """Seconds, or a timedelta."""
+
+OnFailure: TypeAlias = Literal["cancel", "run", "fail"]
+"""What becomes of a task when one that it waits for has failed, was canceled, or was deleted."""
 
 
 class OptionFields(TypedDict, total=False):
@@ -54,10 +58,16 @@ class CallFields(OptionFields, total=False):
     at: datetime | None
     parent: str
     connection: Any
+    after: Sequence[TaskHandle[Any] | str]
+    on_failure: OnFailure
+    unique_for: Duration | None
+    unique_key: str | None
 
 
 SHORT_NAMES: Final = {"delay": "delay_duration", "key": "concurrency_key"}
-CALL_ONLY: Final = frozenset({"id", "at", "parent", "connection"})
+CALL_ONLY: Final = frozenset(
+    {"id", "at", "parent", "connection", "after", "on_failure", "unique_for", "unique_key"}
+)
 
 
 def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOptions:

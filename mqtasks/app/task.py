@@ -7,8 +7,11 @@ from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpack
 
 from mqtasks.app.call import DEFAULT_CHUNK, Call
+from mqtasks.app.dependence import parent_ids, policy_named
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.options import CallFields, changed_options
+from mqtasks.app.plan import PlannedCall
+from mqtasks.app.unique import Window, changed_window
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import checked_id
 from mqtasks.registry import TaskDefinition
@@ -27,15 +30,24 @@ class Task(Generic[P, R]):
     Made by ``@app.task``. Immutable; safe to use from many threads.
     """
 
-    def __init__(self, app: MQTasks, definition: TaskDefinition) -> None:
+    def __init__(
+        self, app: MQTasks, definition: TaskDefinition, window: Window | None = None
+    ) -> None:
         """Bind ``definition`` to ``app``; users do not call this."""
         function = definition.function
         self._app = app
         self.definition: Final = definition
         self.function: Final = function
+        self.window: Final = window
+        """Within what period equal calls are one task, unless a call says otherwise."""
         self.__name__ = getattr(function, "__name__", str(definition.executor))
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
+
+    @property
+    def app(self) -> MQTasks:
+        """The application it is registered with."""
+        return self._app
 
     @property
     def code(self) -> int | str:
@@ -87,6 +99,14 @@ class Task(Generic[P, R]):
         """As `enqueue_many`, in a thread, which also reads ``calls`` and calls ``progress``."""
         return await self.options().aenqueue_many(calls, chunk=chunk, progress=progress)
 
+    def s(self, *args: P.args, **kwargs: P.kwargs) -> PlannedCall[R]:
+        """Return this call as a plan that is not enqueued yet, to be made part of others.
+
+        See `chain`, `group`, `Plan.then` and `TaskContext.enqueue_child`. Arguments are checked and
+        serialised now: raises PayloadError.
+        """
+        return self.options().s(*args, **kwargs)
+
     def options(self, **changes: Unpack[CallFields]) -> Call[P, R]:
         """Return a variant that enqueues with other options, typed as the task itself.
 
@@ -99,18 +119,36 @@ class Task(Generic[P, R]):
         ``parent``: a metadata id that groups tasks.
         ``connection``: one of yours, with an open transaction: the task is committed or rolled
         back with it, see docs/how-to/transactions.md.
+        ``after``: handles or metadata ids of tasks that must have succeeded before. A ``delay``
+        begins then.
+        ``on_failure``: what becomes of the task if one of them has not: ``cancel`` it (default),
+        ``fail`` it, or ``run`` it all the same.
+        ``unique_for``: so long, from its creation on, calls with the same arguments are this one
+        task, whatever becomes of it: they get its handle, with ``is_new`` False. At least a
+        millisecond; None = no window, whatever the task's own default is.
+        ``unique_key``: what makes calls the same instead of their arguments.
 
         Raises InvalidArgument.
         """
         given: dict[str, Any] = {**changes}
         name, at = given.pop("id", None), given.pop("at", None)
         parent, connection = given.pop("parent", ""), given.pop("connection", None)
+        after = parent_ids(given.pop("after", ()))
+        on_failure = policy_named(given.pop("on_failure", "cancel"))
         if at is not None and (given.get("delay") or given.get("delay_duration")):
             raise InvalidArgument("at", at, "give either at or delay, not both")
         if at is not None and at.tzinfo is None:
             raise InvalidArgument("at", at, "must be aware: add tzinfo, for example UTC")
+        window = changed_window(
+            self.window,
+            {key: given.pop(key) for key in ("unique_for", "unique_key") if key in given},
+        )
         if name is not None:
             checked_id("id", name)
+            if window is not None:
+                raise InvalidArgument(
+                    "id", name, "names the task already: leave it out, or give unique_for=None"
+                )
         run_at = 0 if at is None else max(1, int(at.astimezone(UTC).timestamp() * 1000))
         return Call(
             self.definition,
@@ -120,6 +158,9 @@ class Task(Generic[P, R]):
             parent=parent,
             run_at=run_at,
             connection=connection,
+            after=after,
+            on_failure=on_failure,
+            window=window,
         )
 
     def _service(self) -> TaskService:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import assert_type
 
-from mqtasks import MQTasks, RateLimit, RetryPolicy, TaskHandle, TaskRunner, label
+from mqtasks import (
+    MQTasks,
+    Plan,
+    RateLimit,
+    RetryPolicy,
+    TaskHandle,
+    TaskRunner,
+    chain,
+    group,
+    label,
+)
 
 app = MQTasks("memory://")
 
@@ -61,3 +71,19 @@ async def produce() -> None:
     )
     assert_type(urgent.enqueue("cat.jpg"), TaskHandle[int])
     assert_type(mail.options(at=datetime(2030, 1, 1, tzinfo=UTC)).enqueue("a@b.c").result(), str)
+
+
+async def compose() -> None:
+    first = resize.enqueue("cat.jpg")
+    after = mail.options(after=[first, "other-id"], on_failure="run")
+    assert_type(after.enqueue("a@b.c"), TaskHandle[str])
+    mail.options(after=resize.enqueue_many([("a",)])).enqueue("a@b.c")
+    mail.options(after=(first, "other-id")).enqueue("a@b.c")
+    one: Plan[TaskHandle[int]] = resize.options(priority=1).s("cat.jpg", width=3)
+    assert_type(one.enqueue(id="cat"), TaskHandle[int])
+    assert_type(one.then(mail.s("a@b.c")).enqueue(), TaskHandle[str])
+    assert_type(chain(one, mail.s("a"), resize.s("b")).enqueue().result(), int)
+    sizes = group([resize.s(f"{n}.jpg") for n in range(9)])
+    assert_type(sizes.enqueue(), list[TaskHandle[int]])
+    assert_type(await chain(one, sizes, after.s("a@b.c")).aenqueue(), TaskHandle[str])
+    assert_type(group([chain(one, mail.s("a"))]).enqueue(), list[TaskHandle[str]])

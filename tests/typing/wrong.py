@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mqtasks import MQTasks, TaskHandle
+from mqtasks import MQTasks, TaskHandle, chain, group
 
 app = MQTasks("memory://")
 
@@ -47,6 +47,18 @@ app.task(max_retry_times=1, give_up_on=(OSError, 7))  # wrong: a number among cl
 app.task(max_retry_times=1, retry_delay="5s")  # wrong: text for a duration
 app.task(max_retry_times=1, retry_delay=never)  # wrong: takes no exception
 resize.options(retry_on=OSError)  # wrong: a policy is of a task, not of a call
+
+resize.s(7)  # wrong: a number for text
+mail.options(priority=1).s("a@b.c", 2)  # wrong: only by name
+resize.options(after=resize)  # wrong: a task for a list of handles
+resize.options(after=[7])  # wrong: a number for a handle
+resize.options(on_failure="ignore")  # wrong: no such policy
+chain()  # wrong: nothing to do
+chain(resize.s("cat.jpg"), mail)  # wrong: a task, its arguments are missing
+resize.s("cat.jpg").then(mail.enqueue("a@b.c"))  # wrong: a handle for a plan
+group([resize])  # wrong: a task, its arguments are missing
+many: TaskHandle[int] = group([resize.s("a")]).enqueue()  # wrong: a list of handles
+word: str = resize.s("a").then(resize.s("b")).enqueue().result()  # wrong: the result is an int
 
 
 async def forgets() -> None:
