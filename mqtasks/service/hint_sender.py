@@ -11,6 +11,7 @@ import threading
 from typing import Final
 
 from mqtasks.coordination.base import Notifier
+from mqtasks.process.interrupt import shield
 
 MOST_WAITING: Final = 100
 """Most hints of `HintSender.send_each` that wait while Redis is slow."""
@@ -32,7 +33,7 @@ class HintSender:
 
     def send(self, channel: str, payload: bytes = b"") -> None:
         """Publish soon; a hint still waiting for the same channel is replaced."""
-        with self._wake:
+        with shield, self._wake:
             if self._closed:
                 return
             self._pending[channel] = payload
@@ -42,7 +43,7 @@ class HintSender:
 
     def send_each(self, channel: str, payload: bytes) -> None:
         """Publish soon, beside what is waiting; while too much waits it is dropped."""
-        with self._wake:
+        with shield, self._wake:
             if self._closed or len(self._more) >= MOST_WAITING:
                 return
             self._more.append((channel, payload))

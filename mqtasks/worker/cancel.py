@@ -10,9 +10,15 @@ from mqtasks.worker.held import Cancel, Held, Phase
 class Canceller:
     """Sets the cancellation that `TaskContext` shows. The first reason stands."""
 
-    def __init__(self, throw: Callable[[Held], None]) -> None:
-        """``throw(held)`` raises CancelledError in the coroutine of an async task."""
+    def __init__(
+        self, throw: Callable[[Held], None], insist: Callable[[Held], None] = lambda _: None
+    ) -> None:
+        """``throw(held)`` raises CancelledError in the coroutine of an async task.
+
+        ``insist(held)`` takes each cancelled task, and sees to its end.
+        """
         self._throw = throw
+        self._insist = insist
 
     def cancel(self, held: Held, reason: str) -> bool:
         """Cancel one task; return False if it had been cancelled, or has ended, already."""
@@ -26,4 +32,5 @@ class Canceller:
             event.set()
         if held.executor.is_async:
             self._throw(held)
+        self._insist(held)
         return True

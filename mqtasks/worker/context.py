@@ -14,6 +14,7 @@ from msgspec.structs import replace
 
 from mqtasks.errors import InvalidArgument, MQTasksError, TaskInterrupted
 from mqtasks.model import MAX_MESSAGE, AsyncTask, Progress, StepRecord
+from mqtasks.process.interrupt import shield
 from mqtasks.worker.held import Held
 from mqtasks.worker.steps import StepBook, StepStore
 from mqtasks.worker.transaction import TaskTransaction, Transactions
@@ -174,7 +175,8 @@ class TaskContext:
         data = value if type(value) is bytes else surroundings.encode(value)
         self._progress = progress = replace(self._progress, raw=data)
         bare = progress.fraction is None
-        surroundings.report_progress(self._held, data if bare else progress)
+        with shield:
+            surroundings.report_progress(self._held, data if bare else progress)
 
     def progress(self, fraction: float, message: str = "") -> None:
         """Store how far the task is: ``fraction`` from 0.0 to 1.0, and a text for people.
@@ -191,7 +193,8 @@ class TaskContext:
             raise InvalidArgument("message", message, "must be text")
         text = message[:MAX_MESSAGE].encode(errors="backslashreplace").decode()
         self._progress = replace(self._progress, fraction=float(fraction), message=text)
-        self._surroundings.report_progress(self._held, self._progress)
+        with shield:
+            self._surroundings.report_progress(self._held, self._progress)
 
     # -- steps -----------------------------------------------------------------------------------
 
@@ -273,8 +276,10 @@ class TaskContext:
         executor returns without that commit has failed this attempt.
         """
         transactions = self._surroundings.transactions
-        joined = transactions.join(connection, begin=False)
-        transactions.complete(self._held, self._encode(value), joined)
+        data = self._encode(value)
+        with shield:
+            joined = transactions.join(connection, begin=False)
+            transactions.complete(self._held, data, joined)
 
     def _encode(self, value: Any) -> bytes:
         if value is None:

@@ -11,6 +11,7 @@ from mqtasks.model import AsyncTask
 from mqtasks.registry import TaskDefinition
 from mqtasks.worker.context import TaskContext
 from mqtasks.worker.executors import Executors, TaskExecutor
+from mqtasks.worker.isolation.call import IsolatedCall
 from mqtasks.worker.surrounded import surrounded
 
 
@@ -33,6 +34,8 @@ def executor_of(definition: TaskDefinition, middlewares: Sequence[Middleware] = 
     Around it stand the ``middlewares`` that stand around executions. Raises ConfigError for one
     that cannot stand around this one.
     """
+    if definition.isolation == "process":
+        return IsolatedCall(definition)
     if middlewares:
         wrapped = surrounded(definition, middlewares)
         if wrapped is not None:

@@ -112,7 +112,7 @@ class Dispatcher:
                     mine = following
                 else:
                     others.append(following)
-        if mine is not None and mine.deadline:
+        if mine is not None and mine.deadline and mine.executor.isolated is None:
             self._watch(mine)
         for other in others:
             self._start(other)
@@ -226,7 +226,16 @@ class Dispatcher:
             held.cancel_reason = held.cancel_reason or Cancel.SHUTDOWN
         self._begin(held)  # a cancelled task ends there before user code sees it
 
-    def _begin(self, held: Held) -> None:
+    def begun(self, held: Held) -> None:
+        """Count an isolated task's time from now: its process is ready for it."""
+        now = self._now()
         if held.deadline:
+            held.deadline += now - held.started
+        held.started = now
+        if held.deadline:
+            self._watch(held)
+
+    def _begin(self, held: Held) -> None:
+        if held.deadline and held.executor.isolated is None:
             self._watch(held)
         (self._coroutines if held.executor.is_async else self._threads).submit(held)

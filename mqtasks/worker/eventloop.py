@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -10,6 +11,7 @@ from contextvars import Context
 from typing import Any, Final
 
 from mqtasks.worker.held import Held, Phase
+from mqtasks.worker.stacks import thread_stack
 
 _LAST_CANCEL: Final = 1.0
 """Seconds that tasks get to react when the loop is closed under them."""
@@ -28,6 +30,15 @@ class ExecutorLoop:
         self._called = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+        self._left: list[threading.Thread] = []
+        self._asked = self._answered = 0
+        self.blocked_at = ""
+        """What the loop that was replaced last was doing."""
+
+    @property
+    def lost(self) -> int:
+        """Threads of loops that were replaced and have not ended."""
+        return sum(thread.is_alive() for thread in self._left)
 
     def submit(self, held: Held) -> None:
         """Run a task soon. From any thread."""
@@ -45,9 +56,38 @@ class ExecutorLoop:
 
     def cancel(self, held: Held) -> None:
         """Throw CancelledError into a task, if it still runs. From any thread."""
-        loop = self._loop
-        if loop is not None and held.coroutine is not None:
-            loop.call_soon_threadsafe(_throw, held)
+        with self._lock:
+            loop = held.coroutine.get_loop() if held.coroutine is not None else self._loop
+            if loop is None:
+                return
+            self._asked += loop is self._loop
+        with contextlib.suppress(RuntimeError):  # it was closed
+            loop.call_soon_threadsafe(self._throw, held)
+
+    def _throw(self, held: Held) -> None:
+        self._answered += asyncio.get_running_loop() is self._loop
+        throw(held)
+
+    def replace(self) -> bool:
+        """Leave a blocked loop to what it runs; whatever waits for it, and comes, gets a new one.
+
+        Returns False if it is not blocked: it has reacted to all cancellations. When it reacts
+        again, and its tasks have ended, its thread does.
+        """
+        with self._lock:
+            loop, thread = self._loop, self._thread
+            if loop is None or thread is None or self._answered >= self._asked:
+                return False
+            self._asked = self._answered = 0
+            self.blocked_at = thread_stack(thread.ident or 0)
+            self._left = [left for left in self._left if left.is_alive()]
+            self._left.append(thread)
+            loop.call_soon_threadsafe(_retire, loop)
+            self._called = bool(self._inbox)
+            fresh = self._start()
+            if self._called:
+                fresh.call_soon_threadsafe(self._take)
+        return True
 
     def close(self, timeout: float) -> None:
         """End the loop and its thread; what still runs is cancelled, and given up in the end."""
@@ -78,10 +118,20 @@ class ExecutorLoop:
         held.coroutine = loop.create_task(self._execute(held), context=Context())
 
 
-def _throw(held: Held) -> None:
-    # In the loop's thread, so it cannot end meanwhile. One that has not begun sees the reason.
+def throw(held: Held) -> None:
+    """Throw CancelledError into a task that executes. In the thread of its loop only."""
+    # So it cannot end meanwhile. One that has not begun sees the reason.
     if held.coroutine is not None and held.phase is Phase.EXECUTING:
         held.told = held.coroutine.cancel()
+
+
+def _retire(loop: asyncio.AbstractEventLoop) -> None:
+    rest = asyncio.all_tasks(loop)
+    if not rest:
+        loop.stop()
+        return
+    for task in rest:
+        task.add_done_callback(lambda _: asyncio.all_tasks(loop) or loop.stop())
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:

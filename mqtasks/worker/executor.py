@@ -14,6 +14,7 @@ from mqtasks.errors import (
     MQTasksError,
     PayloadTooLarge,
     Snooze,
+    TaskAborted,
     TaskInterrupted,
     TransactionAborted,
     Verdict,
@@ -21,6 +22,7 @@ from mqtasks.errors import (
 from mqtasks.events import EventBus
 from mqtasks.middleware import Failure, tell
 from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
+from mqtasks.process.interrupt import Guard, guard_of_thread
 from mqtasks.retry import Rng, RunAgain
 from mqtasks.worker.board import Board
 from mqtasks.worker.context import Surroundings, TaskContext, current
@@ -28,7 +30,9 @@ from mqtasks.worker.describe import capped, error_text, traceback_text
 from mqtasks.worker.held import Cancel, Held, Phase
 from mqtasks.worker.outcome import Committed, Failed, Outcome, Released
 
-_INTERRUPTIONS = (TaskInterrupted, asyncio.CancelledError)
+_INTERRUPTIONS = (TaskInterrupted, TaskAborted, asyncio.CancelledError)
+_OUT_OF_TIME = frozenset({Cancel.TIMEOUT, Cancel.DEADLINE})
+_STACK = "When its time was over (most recent call last):\n"
 
 
 class Execution:
@@ -67,17 +71,32 @@ class Execution:
             self._end(held, self._interrupted(held))
             return
         self._begin(held)
+        value: Any = None
         raised: BaseException | None = None
         # A context of its own: what user code sets there must not leak into the next task.
         scope = Context()
+        guard = held.guard = guard_of_thread()
+        guard.enter(held)
         try:
-            value = scope.run(_call, TaskContext(held, self._surroundings), held)
-            outcome = SUCCESS if value is None else self._success(held, value)
-        except BaseException as error:  # noqa: BLE001 - see the class
+            try:
+                value = scope.run(_call, TaskContext(held, self._surroundings), held)
+            except BaseException as error:  # noqa: BLE001 - see the class
+                raised = error
+            guard.leave()
+        except TaskAborted as error:  # it came when the executor had just ended
             raised = error
-            outcome = self._failure(held, error)
+            guard.leave()
+        if held.abandoned:
+            return
+        if raised is None:
+            try:
+                outcome = SUCCESS if value is None else self._success(held, value)
+                outcome = self._returned(held, outcome)
+            except BaseException as error:  # noqa: BLE001 - see the class
+                raised = error
+                outcome = self._failure(held, error)
         else:
-            outcome = self._returned(held, outcome)
+            outcome = self._failure(held, raised)
         if held.completion is not None:
             outcome = self._transacted(held, held.completion, outcome)
         if held.executor.listeners and type(outcome) is Failed:
@@ -95,14 +114,21 @@ class Execution:
         context = TaskContext(held, self._surroundings)
         current.set(context)
         raised: BaseException | None = None
+        guard = held.guard = Guard()
+        guard.enter(held)
         try:
-            value = await held.executor.call(context, held.task)
+            try:
+                value = await held.executor.call(context, held.task)
+            finally:
+                guard.leave()
             outcome = SUCCESS if value is None else self._success(held, value)
         except BaseException as error:  # noqa: BLE001 - see the class
             raised = error
             outcome = self._failure(held, error)
         else:
             outcome = self._returned(held, outcome)
+        if held.abandoned:
+            return
         if held.completion is not None:
             outcome = self._transacted(held, held.completion, outcome)
         if held.executor.listeners and type(outcome) is Failed:
@@ -113,7 +139,8 @@ class Execution:
 
     def _begin(self, held: Held) -> None:
         held.phase = Phase.EXECUTING
-        self._board.occupy(held.slot, held.task_id, held.epoch, held.started)
+        if held.executor.isolated is None:  # else its own process is at risk, and not this one
+            self._board.occupy(held.slot, held.task_id, held.epoch, held.started)
         if self._events.wants("task.started"):
             self._events.emit(
                 "task.started",
@@ -139,6 +166,21 @@ class Execution:
             delay_ms=failed.delay_ms,
         )
         tell(held.executor.listeners, failure)
+
+    def abandon(self, held: Held) -> bool:
+        """End a task without its executor, which does not give up; return False if it just has.
+
+        What it still does is fenced off: no write in its name is accepted any more.
+        """
+        guard = held.guard
+        if guard is None or not guard.claim(held, lambda: setattr(held, "abandoned", True)):
+            return False
+        outcome = self._interrupted(held)
+        if held.completed and held.completion is not None:
+            outcome = Committed(held.completion)
+        self._board.vacate(held.slot)
+        self._end(held, outcome)
+        return True
 
     def _end(self, held: Held, outcome: Outcome) -> None:
         held.ended = self._now()
@@ -189,8 +231,14 @@ class Execution:
     def _interrupted(self, held: Held, error: BaseException | None = None) -> Outcome:
         """Return what an end means that came after a cancellation."""
         reason = held.cancel_reason
-        if reason == Cancel.TIMEOUT:
+        if reason in _OUT_OF_TIME:
             return self._timed_out(held, error)
+        if reason == Cancel.CANCELED and held.abandoned:
+            text = "canceled; it does not give up, and was abandoned"
+            return Failed(text, held.stack, AttemptOutcome.CANCELED)
+        if reason == Cancel.CANCELED and isinstance(error, TaskAborted):
+            text = "canceled; it did not give up, and was broken off"
+            return Failed(text, traceback_text(error), AttemptOutcome.CANCELED)
         if reason == Cancel.CANCELED and not isinstance(error, (*_INTERRUPTIONS, type(None))):
             return Failed(error_text(error), traceback_text(error))
         return Released(reason)
@@ -204,7 +252,7 @@ class Execution:
         reason = held.cancel_reason
         if not reason:
             return outcome
-        if reason == Cancel.TIMEOUT:
+        if reason in _OUT_OF_TIME:
             return self._timed_out(held, None)
         return Released(reason) if held.told and reason != Cancel.CANCELED else outcome
 
@@ -222,9 +270,11 @@ class Execution:
 
     def _timed_out(self, held: Held, error: BaseException | None) -> Outcome:
         text = f"timed out after {held.task.metadata.options.timeout:g} s"
-        trace = ""
+        trace = f"{_STACK}{held.stack}" if held.stack else ""
+        if held.abandoned:
+            text = f"{text}; it does not give up, and was abandoned"
         if error is not None:
-            trace = traceback_text(error)
+            trace = f"{trace}\n{traceback_text(error)}" if trace else traceback_text(error)
             if not isinstance(error, _INTERRUPTIONS):
                 text = f"{text}; then {error_text(error)}"
         return self._failed(held, TimeoutError(text), text, trace, AttemptOutcome.TIMED_OUT)

@@ -13,6 +13,7 @@ from mqtasks.middleware import Middleware
 from mqtasks.model import AsyncTask, executor_code
 from mqtasks.payload import PayloadCodec, is_async
 from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
+from mqtasks.worker.isolation.call import IsolatedCall
 
 if TYPE_CHECKING:
     from mqtasks.worker.context import TaskContext
@@ -36,6 +37,8 @@ class Executor(msgspec.Struct, frozen=True, eq=False):
     """Writes and reads results of its steps; None: the runner's."""
     retry: RetryPolicy = DEFAULT_POLICY
     """Judges its failures."""
+    isolated: IsolatedCall | None = None
+    """Set if it runs in a process of its own; then it is the same as ``call``."""
     listeners: tuple[Middleware, ...] = ()
     """Told of its failures."""
 
@@ -73,7 +76,10 @@ class Executors:
                     f"executor {code!r} comes too late: the runner has started and has told the"
                     " scheduler which executors it has; register executors before start()"
                 )
-            self._by_code[code] = Executor(stored, call, is_async(call), codec, retry, listeners)
+            isolated = call if isinstance(call, IsolatedCall) else None
+            self._by_code[code] = Executor(
+                stored, call, is_async(call), codec, retry, isolated, listeners
+            )
             self._codes.append(stored)
             return True
 
@@ -87,6 +93,11 @@ class Executors:
         """Accept registrations again: the runner has stopped."""
         with self._lock:
             self._closed = False
+
+    @property
+    def isolated(self) -> list[IsolatedCall]:
+        """What stands for those that run in processes of their own."""
+        return [one.isolated for one in self._by_code.values() if one.isolated is not None]
 
     @property
     def by_code(self) -> Mapping[int | str, Executor]:

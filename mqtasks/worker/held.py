@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from mqtasks.model import AsyncTask, ExecuteResult, Progress, TaskEpoch
+from mqtasks.process.interrupt import Guard
 from mqtasks.worker.executors import Executor
 from mqtasks.worker.outcome import Outcome
 
@@ -35,6 +36,8 @@ class Cancel:
     """Somebody asked for it; the task ends as CANCELED."""
     TIMEOUT = "timeout"
     """It ran longer than its timeout; counts as a failed attempt."""
+    DEADLINE = "deadline"
+    """The task's deadline is over; it fails for good."""
     REASSIGNED = "reassigned"
     """Storage says that the task is not this runner's any more."""
     LEASE = "lease lapsed"
@@ -59,7 +62,7 @@ class Held(msgspec.Struct, eq=False):
     must_mark: bool
     """Its start is written to storage before it happens: it had an earlier epoch, or a crash."""
     solo: bool
-    """It runs alone: its process has died under it before (P8)."""
+    """It runs alone: its process has died under it before (P8), and was not its own."""
     phase: Phase = Phase.WAITING
     slot: int = -1
     started: float = 0.0
@@ -80,6 +83,12 @@ class Held(msgspec.Struct, eq=False):
     """Made by the first executor that waits for a cancellation."""
     coroutine: asyncio.Task[Any] | None = None
     """Set while an async executor runs."""
+    guard: Guard | None = None
+    """Of the thread that runs it."""
+    abandoned: bool = False
+    """Its end was reported without its executor, which does not give up."""
+    stack: str = ""
+    """Where it was when its time was over."""
     progress: bytes | Progress | None = None
     """Reported, and not written yet."""
     progress_at: float = 0.0
@@ -102,7 +111,7 @@ def hold(task: AsyncTask, executor: Executor, now: float) -> Held:
         executor,
         now,
         task.epoch > 1 or crashed,
-        crashed,
+        crashed and executor.isolated is None,
     )
 
 

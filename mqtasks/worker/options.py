@@ -56,7 +56,19 @@ class RunnerOptions:
     shutdown_timeout: float = 30.0
     """How long `TaskRunner.stop` lets running tasks finish before it cancels them; 0 = at once."""
     cancel_timeout: float = 5.0
-    """How long a task canceled by a stop may take to give up before it is released anyway."""
+    """How long a task that has seen its cancellation may take to give up: until a stop releases it
+    anyway, or until it is broken off."""
+    abort_timeout: float = 0.5
+    """How long a task that has not looked goes on after a timeout or a cancellation: then
+    TaskAborted is raised in its thread, and after as long again its end is reported without it."""
+    isolated_tasks: int = 1000
+    """Tasks that a process for isolated tasks executes before another takes its place; 0 = any
+    number."""
+    isolated_memory: int = 0
+    """Bytes of data that such a process may have: an allocation beyond fails, and one that keeps
+    more than half of it after a task is replaced. 0 = no limit; a task's own one goes first."""
+    isolated_start_timeout: float = 60.0
+    """How long such a process may take to import the app; > 0."""
     max_crashes: int = 3
     """A task whose process has died under it more often than this ends FAILED; >= 0."""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -180,7 +192,15 @@ class RunnerOptions:
         return cls(**values)
 
 
-_INTEGERS: Final = ("parallelism", "max_wait_tasks", "fetch_limit", "max_crashes", "memory")
+_INTEGERS: Final = (
+    "parallelism",
+    "max_wait_tasks",
+    "fetch_limit",
+    "isolated_tasks",
+    "isolated_memory",
+    "max_crashes",
+    "memory",
+)
 _POSITIVE: Final = (
     "fetch_interval",
     "fetch_timeout",
@@ -188,11 +208,15 @@ _POSITIVE: Final = (
     "heartbeat_interval",
     "heartbeat_timeout",
     "retry_interval",
+    "isolated_start_timeout",
 )
 _NOT_NEGATIVE: Final = (
     "max_wait_tasks",
     "shutdown_timeout",
     "cancel_timeout",
+    "abort_timeout",
+    "isolated_tasks",
+    "isolated_memory",
     "max_crashes",
     "cpu",
     "memory",

@@ -22,6 +22,7 @@ from mqtasks.worker.context import Surroundings
 from mqtasks.worker.dispatcher import Dispatcher
 from mqtasks.worker.drain import Drain, give_back
 from mqtasks.worker.ended import EndedNews
+from mqtasks.worker.escalation import Escalation
 from mqtasks.worker.eventloop import ExecutorLoop
 from mqtasks.worker.executor import Execution
 from mqtasks.worker.executors import Executor
@@ -30,6 +31,9 @@ from mqtasks.worker.fetcher import Fetcher
 from mqtasks.worker.held import Held, Holdings
 from mqtasks.worker.hints import HintIntake
 from mqtasks.worker.identity import Identity
+from mqtasks.worker.isolation.execution import IsolatedExecution
+from mqtasks.worker.isolation.origin import NO_ORIGIN, Origin, preparation
+from mqtasks.worker.isolation.pool import ChildPool
 from mqtasks.worker.marker import Marker
 from mqtasks.worker.once import Once
 from mqtasks.worker.options import RunnerOptions
@@ -62,6 +66,7 @@ class Parts:
         board: Board,
         *,
         rng: random.Random | None = None,
+        origin: Origin = NO_ORIGIN,
     ) -> None:
         """Build a runner that registers as ``record`` and shows what it does on ``board``."""
         self.service: Final = service
@@ -74,7 +79,7 @@ class Parts:
         self.once: Final = Once(options.fetch_interval + 2 * _CLOCK_ERROR)
         self.telemetry: Final = Telemetry(runner_id, bus, options.log)
         self.dispatcher: Final = Dispatcher(board, clock, options.heartbeat_interval)
-        self.canceller: Final = Canceller(self._throw)
+        self.canceller: Final = Canceller(self._throw, self._insist)
         self.progress: Final = ProgressWriter(
             runner_id, storage, self.canceller, clock, service.database_clock.now_ms
         )
@@ -111,8 +116,36 @@ class Parts:
             rng=rng or random.Random(),
             events=bus,
         )
-        self.threads: Final = ExecutorThreads(self.execution.run, self.dispatcher.follow)
+        self.isolated: Final = IsolatedExecution(
+            board,
+            clock,
+            self.surroundings,
+            settle,
+            self.dispatcher.ended,
+            max_result_bytes=service.max_payload_bytes,
+            rng=rng or random.Random(),
+            events=bus,
+        )
+        calls = [found.isolated for found in executors.values() if found.isolated is not None]
+        self.children: Final = ChildPool(
+            origin.module,
+            lambda: preparation(calls, origin, runner_id, service, options),
+            options.isolated_tasks,
+        )
+        self.isolated.connect(self.children, options, self.dispatcher.begun)
+        self.threads: Final = ExecutorThreads(self._execute, self.dispatcher.follow)
         self.event_loop: Final = ExecutorLoop(self.execution.run_async)
+        self.escalation: Final = Escalation(
+            execution=self.execution,
+            threads=self.threads,
+            event_loop=self.event_loop,
+            ended=self.dispatcher.ended,
+            exhausted=self._exhausted,
+            options=options,
+            clock=clock,
+        )
+        self.on_exhausted: Callable[[], None] = lambda: None
+        """Called when as many threads are lost as there are slots."""
         capacity = options.parallelism + options.max_wait_tasks
         self.admission: Final = Admission(
             capacity=capacity,
@@ -164,6 +197,7 @@ class Parts:
             board=board,
             dispatcher=self.dispatcher,
             canceller=self.canceller,
+            escalation=self.escalation,
             fetcher=self.fetcher,
             fenced=self._look,
             settle=settle,
@@ -200,7 +234,7 @@ class Parts:
         self.completer.wake = self.done_loop.wake
         self.marker.wake = self.progress.wake = self.write_loop.wake
         self.hints.wake = self.hint_loop.wake
-        self.watchdog.wake = self.watch_loop.wake
+        self.watchdog.wake = self.escalation.wake = self.watch_loop.wake
         loops: list[LoopLike] = [
             self.done_loop,
             self.write_loop,
@@ -286,8 +320,19 @@ class Parts:
         self.fetcher.asked = True
         self.fetch_loop.wake()
 
+    def _execute(self, held: Held) -> None:
+        """Run a task that is not async to its end, in this thread or in a child process."""
+        (self.execution if held.executor.isolated is None else self.isolated).run(held)
+
     def _throw(self, held: Held) -> None:
         self.event_loop.cancel(held)
+
+    def _exhausted(self) -> None:
+        self.on_exhausted()
+
+    def _insist(self, held: Held) -> None:
+        if held.executor.isolated is None:  # else its process is ended, if need be
+            self.escalation.add(held)
 
     def _dropped(self, held: Held) -> None:
         """A task that got a slot and will not start."""

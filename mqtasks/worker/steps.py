@@ -18,6 +18,7 @@ from mqtasks.errors import (
 )
 from mqtasks.model import StepRecord, checked_id
 from mqtasks.payload import PayloadCodec, is_async
+from mqtasks.process.interrupt import shield
 from mqtasks.registry import DEFAULT_CODEC
 from mqtasks.storage.contract import TaskStorage
 from mqtasks.worker.cancel import Canceller
@@ -89,7 +90,7 @@ class StepBook:
 
     def all(self) -> tuple[StepRecord, ...]:
         """Return all that is stored, by number."""
-        with self._lock:
+        with shield, self._lock:
             stored = list(self._loaded().values())
         return tuple(sorted(stored, key=lambda step: step.number))
 
@@ -149,7 +150,7 @@ class StepBook:
     def _claim(self, name: str) -> None:
         checked_id("step name", name)
         self._context.check()
-        with self._lock:
+        with shield, self._lock:
             if name in self._used:
                 raise InvalidArgument(
                     "step name",
@@ -165,11 +166,11 @@ class StepBook:
         return self._stored
 
     def _find(self, name: str) -> StepRecord | None:
-        with self._lock:
+        with shield, self._lock:
             return self._loaded().get(name)
 
     def _save(self, name: str, data: bytes) -> None:
-        with self._lock:
+        with shield, self._lock:
             stored = self._loaded()
             last = max((step.number for step in stored.values()), default=0)
             step = StepRecord(name, last + 1, self._held.epoch, 0, data)

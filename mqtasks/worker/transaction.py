@@ -12,6 +12,7 @@ from typing import Any, Self
 
 from mqtasks.errors import InvalidTask, PayloadTooLarge, StorageError, TaskInterrupted
 from mqtasks.model import ExecuteResult, TaskStatus
+from mqtasks.process.interrupt import shield
 from mqtasks.storage.contract import Completion, JoinedTransaction, TaskStorage
 from mqtasks.worker.held import Cancel, Held
 
@@ -38,7 +39,7 @@ class Transactions:
     def complete(self, held: Held, value: bytes, joined: JoinedTransaction) -> None:
         """Write the completion; raises InvalidTask, TransactionAborted or TaskInterrupted."""
         self.demand_open(held)
-        if held.cancel_reason == Cancel.TIMEOUT:
+        if held.cancel_reason in {Cancel.TIMEOUT, Cancel.DEADLINE}:
             raise TaskInterrupted(held.task_id, held.cancel_reason)
         if len(value) > self._max_result_bytes:
             raise PayloadTooLarge("the result", len(value), self._max_result_bytes)
@@ -88,7 +89,14 @@ class TaskTransaction:
     def __enter__(self) -> Self:
         """Open the transaction, or take over the one that is open."""
         self._transactions.demand_open(self._held)
-        self._joined = self._transactions.join(self._connection, begin=True)
+        joined: JoinedTransaction | None = None
+        try:
+            with shield:
+                joined = self._joined = self._transactions.join(self._connection, begin=True)
+        except BaseException:
+            if joined is not None:
+                joined.rollback()
+            raise
         return self
 
     def __exit__(
@@ -98,12 +106,24 @@ class TaskTransaction:
         traceback: TracebackType | None,
     ) -> None:
         """Complete the task and commit; after any error roll back."""
-        held, joined = self._held, self._joined
         if kind is not None:
-            joined.rollback()
+            self._joined.rollback()
             return
+        begun = False
         try:
-            self._transactions.complete(held, self._encode(self.result), joined)
+            value = self._encode(self.result)
+            with shield:  # from here on no abortion leaves it open whether there was a commit
+                begun = True
+                self._commit(value)
+        except BaseException:
+            if not begun:
+                self._joined.rollback()
+            raise
+
+    def _commit(self, value: bytes) -> None:
+        held, joined = self._held, self._joined
+        try:
+            self._transactions.complete(held, value, joined)
         except BaseException:
             joined.rollback()
             raise

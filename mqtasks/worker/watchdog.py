@@ -12,11 +12,13 @@ from mqtasks.clock import Clock
 from mqtasks.worker.board import Board
 from mqtasks.worker.cancel import Canceller
 from mqtasks.worker.dispatcher import Dispatcher
+from mqtasks.worker.escalation import Escalation
 from mqtasks.worker.fetcher import Fetcher
 from mqtasks.worker.held import Cancel, Held, Phase
 from mqtasks.worker.identity import Identity
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.outcome import Released
+from mqtasks.worker.stacks import stack_of
 
 _LEAST_WAIT: Final = 0.001
 _MOST_ENDED: Final = 1024
@@ -36,6 +38,7 @@ class Watchdog:
         board: Board,
         dispatcher: Dispatcher,
         canceller: Canceller,
+        escalation: Escalation,
         fetcher: Fetcher,
         fenced: Callable[[], None],
         settle: Callable[[Held], None],
@@ -46,6 +49,7 @@ class Watchdog:
         self._board = board
         self._dispatcher = dispatcher
         self._canceller = canceller
+        self._escalation = escalation
         self._fetcher = fetcher
         self._fenced = fenced
         self._settle = settle
@@ -77,7 +81,7 @@ class Watchdog:
         if self._board.fenced and self._board.fenced == self._identity.generation:
             self._fenced()
         now = self._now()
-        waits = [self._poll, self._time_out(now)]
+        waits = [self._poll, self._time_out(now), self._escalation.run_once()]
         self._fetcher.expire(now)
         for held in self._dispatcher.impatient(now):
             held.outcome = Released("it must run alone, and others run here")
@@ -114,6 +118,7 @@ class Watchdog:
                 over.append(heapq.heappop(deadlines)[2])
             upcoming = deadlines[0][0] - now if deadlines else float("inf")
         for held in over:
-            if held.phase is not Phase.ENDED:
+            if held.phase is not Phase.ENDED and not held.cancel_reason:
+                held.stack = stack_of(held)
                 self._canceller.cancel(held, Cancel.TIMEOUT)
         return upcoming

@@ -8,6 +8,7 @@ from types import TracebackType
 from mqtasks.clock import Clock
 from mqtasks.errors import NotLeader, StorageUnavailable
 from mqtasks.model import Leadership
+from mqtasks.process.interrupt import shield
 from mqtasks.storage.memory.tables import Tables
 
 
@@ -25,14 +26,15 @@ class Transaction:
         self.closed = False
 
     def __enter__(self) -> int:
+        shield.__enter__()  # nothing is left half done by an executor that is aborted here
         self._lock.acquire()
-        if self.closed:
-            self._lock.release()
-            raise StorageUnavailable("this memory storage was closed; make a new one")
         try:
+            if self.closed:
+                why = "this memory storage was closed; make a new one"
+                raise StorageUnavailable(why)  # noqa: TRY301 - the lock is released below
             return self._clock.now_ms()
         except BaseException:
-            self._lock.release()
+            self.__exit__(None, None, None)
             raise
 
     def __exit__(
@@ -42,6 +44,7 @@ class Transaction:
         trace: TracebackType | None,
     ) -> None:
         self._lock.release()
+        shield.__exit__()
 
     def close(self) -> None:
         """Refuse whatever comes after the operation that runs now."""

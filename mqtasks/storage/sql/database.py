@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Final, TypeVar
 
 from mqtasks.errors import MQTasksError, StorageConflict, StorageUnavailable
+from mqtasks.process.interrupt import shield
 from mqtasks.storage.sql.dialect import Dialect, DuplicateKey, Failure, Kind, Session
 
 T = TypeVar("T")
@@ -91,6 +92,17 @@ class Database:
             repeated = True
 
     def _try(
+        self,
+        unit: Callable[[Session, Callable[[Session], T]], T],
+        work: Callable[[Session], T],
+        *,
+        write: bool,
+        repeated: bool,
+    ) -> T:
+        with shield:  # an executor that is aborted here would lose a connection of the pool
+            return self._try_on(unit, work, write=write, repeated=repeated)
+
+    def _try_on(
         self,
         unit: Callable[[Session, Callable[[Session], T]], T],
         work: Callable[[Session], T],
