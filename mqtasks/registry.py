@@ -6,10 +6,10 @@ import inspect
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, Literal, TypeAlias
 
-from mqtasks.errors import ConfigError, UnknownExecutor
+from mqtasks.errors import ConfigError, InvalidArgument, UnknownExecutor
 from mqtasks.middleware import Middleware, checked
 from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_value
 from mqtasks.model.task import checked_executor
@@ -17,7 +17,7 @@ from mqtasks.payload import PLAIN, CallSignature, Envelope, FormatName, PayloadC
 from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 
 Convention: TypeAlias = Literal["raw", "call"]
-Isolation: TypeAlias = Literal["thread", "async"]
+Isolation: TypeAlias = Literal["thread", "async", "process"]
 
 DEFAULT_CODEC: Final = PayloadCodec(sys.maxsize)
 """JSON. The size is bounded by the task service, whose limit is a setting."""
@@ -50,11 +50,15 @@ class TaskDefinition:
     signature: CallSignature | None = None
     """What it may be called with; None for ``raw``."""
     isolation: Isolation = "thread"
-    """``async`` for coroutine functions, which share an event loop; ``thread`` for all others."""
+    """``process``: each task has a child process to itself while it runs, see
+    docs/how-to/isolation.md. Else ``async`` for coroutine functions, which share an event loop, and
+    ``thread`` for all others."""
     codec: PayloadCodec = DEFAULT_CODEC
     """Reads its arguments and writes its results; the task service bounds their size."""
     retry: RetryPolicy = DEFAULT_POLICY
     """Judges its failures; what it says is code, and not stored with the tasks."""
+    memory_limit: int = 0
+    """Bytes of data that its process may have while a task runs; 0 = what the runner says."""
 
     @classmethod
     def raw(
@@ -87,6 +91,8 @@ class TaskDefinition:
         codec: PayloadCodec = DEFAULT_CODEC,
         *,
         retry: RetryPolicy = DEFAULT_POLICY,
+        isolation: Literal["process"] | None = None,
+        memory_limit: int = 0,
     ) -> TaskDefinition:
         """Define a plain function whose arguments come from the payload.
 
@@ -94,8 +100,21 @@ class TaskDefinition:
         """
         checked = _checked(code, function)
         signature = CallSignature.for_function(function)
-        isolation = _isolation_of(function)
-        return cls(*checked, "call", _valid(options), signature, isolation, codec, retry)
+        if isolation not in {None, "process"}:
+            raise InvalidArgument(
+                "isolation", isolation, "must be 'process', or left out: threads, or the event loop"
+            )
+        if isinstance(memory_limit, bool) or not isinstance(memory_limit, int) or memory_limit < 0:
+            raise InvalidArgument("memory_limit", memory_limit, "must be bytes, >= 0")
+        if memory_limit and isolation is None:
+            raise InvalidArgument("memory_limit", memory_limit, "needs isolation='process'")
+        chosen = isolation or _isolation_of(function)
+        valid = _valid(options)
+        return cls(*checked, "call", valid, signature, chosen, codec, retry, memory_limit)
+
+    def unisolated(self) -> TaskDefinition:
+        """Return the same executor, as it runs in the very process that asks."""
+        return replace(self, isolation=_isolation_of(self.function), memory_limit=0)
 
     @property
     def executor(self) -> int | str:

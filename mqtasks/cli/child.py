@@ -16,4 +16,4 @@ def prepare(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main(load_worker_app, prepare))
+    sys.exit(main(load_worker_app, prepare, "mqtasks.cli.isolated"))

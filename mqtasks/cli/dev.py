@@ -26,6 +26,7 @@ def dev(*, app: str) -> int:
     from mqtasks.scheduler import Scheduler, SchedulerOptions
     from mqtasks.storage import migrate
     from mqtasks.worker import RunnerOptions, TaskRunner
+    from mqtasks.worker.isolation.origin import Origin
 
     loaded = load_app(app)
     with open_runtime(loaded, check_schema=False, chatty=True) as runtime:
@@ -34,7 +35,11 @@ def dev(*, app: str) -> int:
         log_places(settings)
         scheduler = Scheduler(service, SchedulerOptions.from_settings(settings))
         runner = TaskRunner(
-            default_runner_id(), service, RunnerOptions.from_settings(settings), loaded.registry
+            default_runner_id(),
+            service,
+            RunnerOptions.from_settings(settings),
+            loaded.registry,
+            origin=Origin(app, "mqtasks.cli.isolated"),
         )
 
         def start() -> None:

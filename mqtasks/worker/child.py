@@ -23,6 +23,7 @@ from mqtasks.registry import TaskRegistry
 from mqtasks.service import TaskService
 from mqtasks.worker.board import Board
 from mqtasks.worker.channel import Channel
+from mqtasks.worker.isolation.origin import CHILD_MODULE, Origin
 from mqtasks.worker.messages import (
     Begin,
     Broken,
@@ -72,18 +73,20 @@ class WorkerApp(Protocol):
 def main(
     load: Callable[[str], WorkerApp] | None = None,
     prepare: Callable[[Settings], object] | None = None,
+    isolated: str = CHILD_MODULE,
 ) -> int:
     """Run one runner process; return its exit code.
 
     ``load(name)`` imports the app, `load_app` by default; ``prepare(settings)`` is called before
-    anything is logged, to set up logging.
+    anything is logged, to set up logging. Processes for isolated tasks run the module ``isolated``.
     """
     channel = Channel.from_fd(int(sys.argv[1]))
     die_with_parent(os.getppid())
     ignore_stop_signals()
     dump_stacks_on_signal()
     try:
-        return _Child(channel, int(sys.argv[2])).run(load or load_app, prepare or _log_to_stderr)
+        child = _Child(channel, int(sys.argv[2]), isolated)
+        return child.run(load or load_app, prepare or log_to_stderr)
     except Exception as error:  # noqa: BLE001 - the supervisor says what went wrong, once
         channel.send(Broken.of(error))
         if not isinstance(error, MQTasksError):
@@ -92,9 +95,10 @@ def main(
 
 
 class _Child:
-    def __init__(self, channel: Channel, board_fd: int) -> None:
+    def __init__(self, channel: Channel, board_fd: int, isolated: str) -> None:
         self._channel = channel
         self._board_fd = board_fd
+        self._isolated = isolated
         self._done = False
         self._error: Exception | None = None
 
@@ -113,7 +117,14 @@ class _Child:
             return 1
         options = RunnerOptions.from_dict(begin.options)
         lease = _SupervisedLease(self._channel, self._board_fd)
-        runner = TaskRunner(begin.runner_id, app.service, options, app.registry, lease=lease)
+        runner = TaskRunner(
+            begin.runner_id,
+            app.service,
+            options,
+            app.registry,
+            lease=lease,
+            origin=Origin(order.app, self._isolated),
+        )
         threading.Thread(target=self._start, args=(runner,), name="mqtasks-start").start()
         self._obey(runner)
         if self._error is not None:
@@ -187,7 +198,8 @@ def load_app(name: str) -> Any:
     return found
 
 
-def _log_to_stderr(settings: Settings) -> None:
+def log_to_stderr(settings: Settings) -> None:
+    """Log as the settings say, unless logging was set up already."""
     logging.basicConfig(
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",

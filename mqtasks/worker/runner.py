@@ -17,6 +17,7 @@ from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 from mqtasks.service import TaskService
 from mqtasks.worker.definitions import register_definition
 from mqtasks.worker.executors import Executors, TaskExecutor
+from mqtasks.worker.isolation.origin import NO_ORIGIN, Origin, check_importable
 from mqtasks.worker.lease import Lease, ThreadLease
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.parts import Parts
@@ -49,8 +50,13 @@ class TaskRunner:
         registry: TaskRegistry | None = None,
         *,
         lease: Lease | None = None,
+        origin: Origin = NO_ORIGIN,
     ) -> None:
-        """``lease`` says who keeps the lease, if not what ``options.heartbeat`` asks for."""
+        """``lease`` says who keeps the lease, if not what ``options.heartbeat`` asks for.
+
+        ``origin`` says where the processes of isolated executors find them. Raises ConfigError for
+        such an executor that cannot be found.
+        """
         self._runner_id = checked_id("runner_id", runner_id)
         service.keys.runner(runner_id)  # refuses control characters now rather than in a loop
         self._service = service
@@ -64,6 +70,8 @@ class TaskRunner:
         middlewares = () if registry is None else registry.middlewares
         for definition in registry or ():
             register_definition(self._executors, definition, middlewares)
+        self._origin = origin
+        check_importable(self._executors.isolated, origin)
 
     @property
     def runner_id(self) -> str:
@@ -131,7 +139,8 @@ class TaskRunner:
         record = self._record(codes)
         lease = self._given_lease or self._make_lease()
         board = lease.board(self._options.parallelism)
-        parts = Parts(record, self._service, self._options, self._executors.by_code, board)
+        executors = self._executors.by_code
+        parts = Parts(record, self._service, self._options, executors, board, origin=self._origin)
         self._parts = parts  # so that a stop can end the wait for somebody else's lease
         try:
             generation = parts.identity.register(parts.stopping.wait)
@@ -206,6 +215,7 @@ class TaskRunner:
         parts.drain.run(timeout)
         parts.loops.stop(_LOOPS_TIMEOUT)
         parts.threads.close()
+        parts.children.close()
         parts.event_loop.close(_LOOPS_TIMEOUT)
         lease, self._lease = self._lease, None
         if lease is not None:
