@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from mqtasks.clock import ManualClock
     from mqtasks.testing.crash import CRASH_POINTS, Crash
     from mqtasks.testing.expect import Enqueued
+    from mqtasks.testing.explore import every_crash_point
     from mqtasks.testing.modes import inline, manual
     from mqtasks.testing.report import DrainReport, Ran, Scheduled, Stuck
     from mqtasks.testing.tester import TaskTester
@@ -26,6 +27,7 @@ _HOME_OF = {
     "Scheduled": "mqtasks.testing.report",
     "Stuck": "mqtasks.testing.report",
     "TaskTester": "mqtasks.testing.tester",
+    "every_crash_point": "mqtasks.testing.explore",
     "inline": "mqtasks.testing.modes",
     "manual": "mqtasks.testing.modes",
 }
@@ -40,6 +42,7 @@ __all__ = [
     "Scheduled",
     "Stuck",
     "TaskTester",
+    "every_crash_point",
     "inline",
     "manual",
 ]

@@ -32,7 +32,6 @@ class Crash:
         point: Point,
         *,
         executor: int | str | None = None,
-        task_id: int | None = None,
         step: str | None = None,
         times: int = 1,
         skip: int = 0,
@@ -46,22 +45,24 @@ class Crash:
             raise InvalidArgument("times", times, "must be an int >= 1")
         self.point: Final = point
         self._executor = executor
-        self._task_id = task_id
         self._step = step
         self._times = times
         self._skip = skip
         self._lock = threading.Lock()
-        self.happened = 0
+        self.victims: Final[list[str]] = []
+        """The executions that were broken off, and where."""
+
+    @property
+    def happened(self) -> int:
         """How often the process has died by this plan."""
+        return len(self.victims)
 
     def concerns(self, held: Held) -> bool:
-        """Return whether an execution is to be broken off, unless it was often enough."""
-        if self._executor is not None and held.task.metadata.executor != self._executor:
-            return False
-        return self._task_id is None or held.task_id == self._task_id
+        """Return whether the plan is for executions of this task."""
+        return self._executor in {None, held.task.metadata.executor}
 
-    def due(self, point: Point, step: str = "") -> bool:
-        """Return whether the process dies now, and count that it does."""
+    def due(self, held: Held, point: Point, step: str) -> bool:
+        """Return whether the process dies now, and note that it does."""
         if point != self.point or (self._step is not None and step != self._step):
             return False
         with self._lock:
@@ -70,7 +71,9 @@ class Crash:
                 return False
             if self.happened >= self._times:
                 return False
-            self.happened += 1
+            where = f"{point} {step!r}" if step else point
+            name = held.task.metadata.executor
+            self.victims.append(f"{where} of {name} (task {held.task_id}, epoch {held.epoch})")
             return True
 
     def __str__(self) -> str:
@@ -83,6 +86,7 @@ class Probe:
 
     def __init__(self, held: Held, crashes: list[Crash]) -> None:
         """Stand around the executor of ``held`` from now on."""
+        self._held = held
         self._crashes = [crash for crash in crashes if crash.concerns(held)]
         self.died = False
         """Whether the process was killed while it was in the executor."""
@@ -95,7 +99,9 @@ class Probe:
 
     def reached(self, point: Point, step: str = "") -> bool:
         """Return whether the process dies at this point."""
-        dies = [crash.due(point, step) for crash in self._crashes]  # each counts this passage
+        dies = [
+            crash.due(self._held, point, step) for crash in self._crashes
+        ]  # each counts this passage
         return any(dies)
 
     def step_stored(self, step: str) -> None:

@@ -220,23 +220,27 @@ class TaskTester:
         charged if it was in its function. The block's ``happened`` counts; MQTasksError is raised
         if it stays 0.
         """
-        plan = Crash(
-            point,
-            executor=None if task is None else _code_of(task),
-            step=step,
-            times=times,
-            skip=skip,
-        )
-        self._engine.crashes.append(plan)
-        try:
+        executor = None if task is None else code_of(task)
+        plan = Crash(point, executor=executor, step=step, times=times, skip=skip)
+        with self.crashing(plan):
             yield plan
-        finally:
-            self._engine.crashes.remove(plan)
         if not plan.happened:
             raise MQTasksError(
                 f"no process has died at {plan}: no such task came to that point in this block;"
                 " drain inside it"
             )
+
+    @contextlib.contextmanager
+    def crashing(self, plan: Crash | None) -> Iterator[None]:
+        """Follow a plan while the block lasts; it need not come true."""
+        if plan is None:
+            yield
+            return
+        self._engine.crashes.append(plan)
+        try:
+            yield
+        finally:
+            self._engine.crashes.remove(plan)
 
     # -- what was enqueued -----------------------------------------------------------------------
 
@@ -244,7 +248,7 @@ class TaskTester:
         """Return the tasks enqueued so far, of one executor or all, whatever their state is."""
         rows = [row for row in self._rows() if row.id > self._seen]
         if task is not None:
-            code = _code_of(task)
+            code = code_of(task)
             rows = [row for row in rows if row.metadata.executor == code]
         return enqueued_of(self.app, rows)
 
@@ -304,7 +308,7 @@ class TaskTester:
     ) -> tuple[list[Enqueued], Expectation]:
         given = {name: value for name, value in others.items() if value is not None}
         wanted = Expectation(
-            _code_of(task), self.app.registry, args, kwargs or {}, {**options, **given}
+            code_of(task), self.app.registry, args, kwargs or {}, {**options, **given}
         )
         return self.enqueued(), wanted
 
@@ -347,7 +351,8 @@ class TaskTester:
         )
 
 
-def _code_of(task: Task[..., Any] | int | str) -> int | str:
+def code_of(task: Task[..., Any] | int | str) -> int | str:
+    """Return the executor code of a task, however it is named."""
     return task.code if isinstance(task, Task) else task
 
 
