@@ -14,6 +14,7 @@ from mqtasks.scheduler.options import SchedulerOptions
 from mqtasks.scheduler.promoter import Promoter
 from mqtasks.scheduler.pruner import Pruner
 from mqtasks.scheduler.rescuer import Rescuer
+from mqtasks.scheduler.resolver import Resolver
 from mqtasks.scheduler.stats import Stats
 from mqtasks.service import TaskService
 
@@ -41,17 +42,20 @@ class Components:
             standby_poll=options.standby_poll,
         )
         leadership = self.election.leadership
-        cadence = Cadence(
-            service,
-            safety_poll=options.safety_poll,
-            fast_poll=options.fast_poll,
-            slow_poll=options.slow_poll,
-        )
+
+        def cadence() -> Cadence:
+            return Cadence(
+                service,
+                safety_poll=options.safety_poll,
+                fast_poll=options.fast_poll,
+                slow_poll=options.slow_poll,
+            )
+
         self.allocator: Final = Allocator(
             service,
             leadership,
             on_doubt,
-            cadence,
+            cadence(),
             batch=options.allocate_batch,
             ageing=options.ageing,
         )
@@ -61,6 +65,9 @@ class Components:
             on_promoted,
             batch=options.promote_batch,
             poll=options.promote_poll,
+        )
+        self.resolver: Final = Resolver(
+            service, leadership, cadence(), poll=options.resolve_poll, batch=options.resolve_batch
         )
         self.rescuer: Final = Rescuer(
             service,
@@ -82,6 +89,13 @@ class Components:
             batch=options.prune_batch,
         )
         self.stats: Final = Stats(service, leadership, interval=options.stats_interval)
+
+    def resolve(self) -> float:
+        """Make passes of the resolver until one moves nothing; its delay."""
+        while True:
+            delay = self.resolver.run_once()
+            if not self.resolver.moved:
+                return delay
 
     def allocate(self) -> float:
         """Make passes of the allocator until it has nothing more to do at once; its delay."""

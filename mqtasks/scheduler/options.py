@@ -47,6 +47,10 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Most due tasks turned CREATED in one transaction; 1 to 100,000."""
     promote_poll: float = 1.0
     """How often to ask when the next task is due, at least; more than 0."""
+    resolve_poll: float = 1.0
+    """How often to ask whether any task waits for others, at least; more than 0."""
+    resolve_batch: int = 500
+    """Most parents looked at, and dependencies settled, in one transaction; 1 to 2,000."""
     cron_poll: float = 1.0
     """How often to ask when the next cron task is due, at least; more than 0."""
     retention_success: float = 7 * _DAY
@@ -113,6 +117,8 @@ _RANGES: Final[tuple[tuple[str, float, float], ...]] = (
     ("slow_poll", 0.001, 3600.0),
     ("promote_batch", 1, _MOST_ROWS),
     ("promote_poll", 0.01, 3600.0),
+    ("resolve_poll", 0.01, 3600.0),
+    ("resolve_batch", 1, 2_000),
     ("cron_poll", 0.01, 3600.0),
     ("retention_success", 0.0, _LONGEST),
     ("retention_failure", 0.0, _LONGEST),

@@ -69,6 +69,12 @@ class Scheduler:
             options.promote_poll,
             PacedWake(lambda: _PROMOTER_GAP),
         )
+        self._resolver: Final = self._loop(
+            "resolver",
+            parts.resolver.run_once,
+            options.resolve_poll,
+            PacedWake(lambda: parts.resolver.gap),
+        )
         self._cron: Final = self._loop("cron", parts.cron.run_once, options.cron_poll)
         self._others: Final = (
             self._loop("rescuer", parts.rescuer.run_once, options.rescue_interval),
@@ -79,6 +85,7 @@ class Scheduler:
             self._election,
             self._allocator,
             self._promoter,
+            self._resolver,
             self._cron,
             *self._others,
         ]
@@ -96,7 +103,7 @@ class Scheduler:
         if self._subscription is None:
             keys = self.service.keys
             self._subscription = self.service.notifier.subscribe(
-                [keys.created, keys.cron], self._hinted, self._wake_all
+                [keys.created, keys.cron, keys.ended], self._hinted, self._wake_all
             )
         self._group.start()
 
@@ -131,6 +138,7 @@ class Scheduler:
             parts.cron.run_once(),
             parts.promoter.run_once(),
             parts.rescuer.run_once(),
+            parts.resolve(),
             parts.allocate(),
             parts.pruner.run_once(),
             parts.stats.run_once(),
@@ -167,12 +175,16 @@ class Scheduler:
     def _hinted(self, channel: str, _payload: bytes) -> None:
         if channel == self.service.keys.cron:
             self._cron.wake()
+        elif channel == self.service.keys.ended:
+            if self.parts.resolver.waiting:
+                self._resolver.wake()
         else:
             self._work_came()
 
     def _work_came(self) -> None:
         self._allocator.wake()
         self._promoter.wake()
+        self._resolver.wake()
 
     def _allocator_wake(self) -> None:
         self._allocator.wake()
