@@ -94,7 +94,7 @@ if TYPE_CHECKING:
         TaskStorageFactory,
         storage_from_url,
     )
-    from mqtasks.worker import RunnerOptions, TaskContext, TaskRunner
+    from mqtasks.worker import RunnerOptions, TaskContext, TaskLogFilter, TaskRunner
 
 _HOMES = {
     "mqtasks.app": (
@@ -179,7 +179,7 @@ _HOMES = {
         "TaskStorageFactory",
         "storage_from_url",
     ),
-    "mqtasks.worker": ("RunnerOptions", "TaskContext", "TaskRunner"),
+    "mqtasks.worker": ("RunnerOptions", "TaskContext", "TaskLogFilter", "TaskRunner"),
 }
 _HOME_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -241,6 +241,7 @@ __all__ = [
     "TaskContext",
     "TaskFailed",
     "TaskHandle",
+    "TaskLogFilter",
     "TaskMetadata",
     "TaskNotFound",
     "TaskOptions",

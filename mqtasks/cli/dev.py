@@ -12,6 +12,7 @@ from mqtasks.cli.session import open_runtime
 @click.command
 @click.argument("app", metavar="MODULE:APP")
 @setting("--parallelism", "Tasks executed at once.", metavar="N")
+@setting("--log-context", "Name the task in each line it logs: none or task.", metavar="WHAT")
 @global_options(hidden=True)
 def dev(*, app: str) -> int:
     """Run everything in one process, on SQLite.

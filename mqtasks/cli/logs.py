@@ -65,7 +65,8 @@ class JsonFormatter(logging.Formatter):
 
 
 def _ids(record: logging.LogRecord) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in _EXTRA if hasattr(record, name)}
+    found = {name: getattr(record, name, None) for name in _EXTRA}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _time(record: logging.LogRecord) -> str:

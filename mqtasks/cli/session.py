@@ -47,6 +47,10 @@ def log_as(settings: Settings, *, chatty: bool) -> None:
     remember(settings.url, settings.redis)
     quiet = settings.origins["log_level"] == "default" and not chatty
     setup_logging("warning" if quiet else settings.log_level, settings.log_format)
+    if settings.log_context == "task" and chatty:
+        from mqtasks.worker.logs import add_task_fields
+
+        add_task_fields()
 
 
 @contextlib.contextmanager
@@ -66,6 +70,8 @@ def open_runtime(
     from mqtasks.runtime import Runtime
 
     with Runtime.open(settings, check_schema=check_schema, create=create) as runtime:
+        if app is not None:
+            runtime.service.registry = app.registry  # its middlewares stand around creating tasks
         yield runtime
 
 

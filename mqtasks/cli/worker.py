@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     metavar="NAME=AMOUNT,...",
 )
 @setting("--shutdown-timeout", "How long running tasks may go on after a stop.", metavar="SECONDS")
+@setting("--log-context", "Name the task in each line it logs: none or task.", metavar="WHAT")
 @option("--runner-id", metavar="ID", help="Unique name; -1, -2 ... is appended to several.")
 @option("--with-scheduler", is_flag=True, help="Also schedule; among several, one leads.")
 @option("--check", is_flag=True, help="Check settings, app, database and schema, and exit.")

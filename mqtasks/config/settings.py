@@ -144,6 +144,11 @@ class Settings:
     log_format: str = option(
         "text", values.choice("text", "json"), "Log lines for people, or one JSON object each."
     )
+    log_context: str = option(
+        "none",
+        values.choice("none", "task"),
+        "Whether each line that a task logs, by any logger, names the task.",
+    )
     hint_key: str | None = option(
         None,
         values.optional_text,

@@ -24,6 +24,7 @@ from mqtasks.service import TaskService
 from mqtasks.worker.board import Board
 from mqtasks.worker.channel import Channel
 from mqtasks.worker.isolation.origin import CHILD_MODULE, Origin
+from mqtasks.worker.logs import add_task_fields
 from mqtasks.worker.messages import (
     Begin,
     Broken,
@@ -204,6 +205,8 @@ def log_to_stderr(settings: Settings) -> None:
         level=settings.log_level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    if settings.log_context == "task":
+        add_task_fields()
 
 
 if __name__ == "__main__":

@@ -202,6 +202,7 @@ GOOD = [
     ("labels", {"a": ""}, {"a": ""}),
     ("log_level", "DEBUG", "debug"),
     ("log_format", "json", "json"),
+    ("log_context", "Task", "task"),
     ("namespace", "team-a.b_1", "team-a.b_1"),
     ("url", " memory:// ", "memory://"),
 ]
@@ -241,6 +242,7 @@ BAD = [
     ("labels", ["a"]),
     ("log_level", "loud"),
     ("log_format", 7),
+    ("log_context", "all"),
     ("namespace", ""),
     ("namespace", "a b"),
     ("namespace", "{a}"),
