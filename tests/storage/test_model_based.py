@@ -13,6 +13,7 @@ from mqtasks.clock import ManualClock
 from mqtasks.storage.contract import TaskStorage
 from tests.support.backends import MAKERS, SQL_BACKENDS
 from tests.support.rules.cron import CronRules
+from tests.support.rules.links import LinkRules
 from tests.support.rules.queue import QueueRules
 from tests.support.rules.records import RecordRules
 from tests.support.rules.runners import RunnerRules
@@ -31,12 +32,16 @@ class Loss(QueueRules, RunnerRules):
     """What happens to running tasks when runners come and go."""
 
 
-class Everything(RecordRules, QueueRules, RunnerRules, CronRules, StepRules):
+class Waiting(LinkRules, QueueRules, RecordRules):
+    """What becomes of tasks that wait for others."""
+
+
+class Everything(RecordRules, QueueRules, RunnerRules, CronRules, StepRules, LinkRules):
     """All operations."""
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("rules", [Work, Loss, CronRules, Everything])
+@pytest.mark.parametrize("rules", [Work, Loss, Waiting, CronRules, Everything])
 @pytest.mark.parametrize("name", SQL_BACKENDS)
 def test_a_sql_storage_behaves_as_memory_does(request, name, rules):
     backend = MAKERS[name](request)
@@ -48,7 +53,7 @@ def test_a_sql_storage_behaves_as_memory_does(request, name, rules):
     run_state_machine_as_test(
         type(rules.__name__, (rules,), {"open_subject": staticmethod(open_subject)}),
         settings=settings(
-            max_examples=EXAMPLES[name],
+            max_examples=EXAMPLES[name] // (2 if rules is Waiting else 1),
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=True,

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from mqtasks.conditions import where
 from mqtasks.errors import MQTasksError
-from mqtasks.model import AsyncTask, Created, CronTask
+from mqtasks.model import AsyncTask, Created, CronTask, Dependency, ParentResult
 from mqtasks.storage.contract import (
     CancelReport,
     Orphans,
     Owned,
     RescueReport,
+    Resolution,
     TaskStorage,
     WriteReport,
 )
@@ -70,6 +71,7 @@ class Side:
                 for item in tasks
             },
             "steps": {item.metadata.id: storage.steps(item.id) for item in tasks},
+            "links": {item.metadata.id: self._links(item) for item in tasks},
             "unended": self.named(storage.unended([item.id for item in tasks])),
             "queues": {
                 lane: [item.metadata.id for item in storage.lane_tasks(lane, 1000)]
@@ -88,6 +90,10 @@ class Side:
             "counts": storage.count_by_status(100),
         }
 
+    def _links(self, task: AsyncTask) -> list[Any]:
+        links = self.named(self.storage.dependencies(task.id))
+        return links and [*links, *self.named(self.storage.parent_results(task.id))]
+
 
 _TRANSLATIONS: dict[type, Callable[[Side, Any], Any]] = {
     AsyncTask: lambda _, value: replace(value, id=0),
@@ -103,6 +109,16 @@ _TRANSLATIONS: dict[type, Callable[[Side, Any], Any]] = {
     ),
     RescueReport: lambda side, value: [
         side.names_of(ids) for ids in (value.requeued, value.canceled, value.failed)
+    ],
+    Dependency: lambda side, value: (
+        side.name_of(value.child_id),
+        side.name_of(value.parent_id),
+        *astuple(value)[2:],
+    ),
+    ParentResult: lambda _, value: replace(value, parent_id=0),
+    Resolution: lambda side, value: [
+        *(side.names_of(ids) for ids in (value.released, value.canceled, value.failed)),
+        value.waiting,
     ],
     frozenset: lambda side, value: side.names_of(value),
     tuple: lambda side, value: side.names_of(value),

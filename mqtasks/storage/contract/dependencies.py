@@ -39,11 +39,11 @@ class DependencyOperations(ABC):
     def resolve_dependencies(self, after_parent: int = 0, limit: int = 500) -> Resolution:
         """Take one step: look at parents, settle edges of ended ones, move children (S12).
 
-        Looks at up to ``limit`` (>= 1; 2,000 at most are taken) parents that open edges name, with task id >
-        ``after_parent``, in the order of their ids; costs two index reads while none of them has
-        ended. Then settles up to ``limit`` edges of those that have ended or are not stored any
-        more, in one transaction that locks children and parents in the order of their ids and
-        judges both again. A child that is still WAITING
+        Looks at up to ``limit`` (>= 1; at most 2,000 are taken) parents that open edges name, with
+        task id > ``after_parent``, in the order of their ids. While none of them has ended this
+        costs two index reads, as a rule. Then settles up to ``limit`` edges of those that have
+        ended or are not stored any more, in one transaction that locks children and parents in
+        the order of their ids and judges both again. A child that is still WAITING
 
         * ends as its `FailurePolicy` says, if that is not RUN and a parent ended badly: CANCELED
           with an attempt row (CANCELED, epoch 0) that names the parent, or COMPLETED, FAILED with

@@ -632,9 +632,9 @@ INSERT INTO mqtasks_dependency (child_id, parent_id, position, policy, outcome)
 VALUES (?, ?, ?, ?, ?);
 
 -- name: open_parents
--- The next tasks that others wait for: index only.
+-- The next tasks that others wait for, each as often as some do: index only.
 SELECT parent_id FROM mqtasks_dependency FORCE INDEX (mqtasks_dependency_open)
-WHERE outcome = 0 AND parent_id > ? GROUP BY parent_id ORDER BY parent_id LIMIT ?;
+WHERE outcome = 0 AND parent_id > ? ORDER BY parent_id LIMIT ?;
 
 -- name: open_edges
 -- Who waits for these tasks: index only.

@@ -41,7 +41,7 @@ class RecordRules(Comparison):
         task_options=options,
     )
     def add(self, name, status, runner, numbers, result, task_options) -> None:
-        owned = status not in {TaskStatus.CREATED, TaskStatus.SCHEDULED}
+        owned = status not in {TaskStatus.CREATED, TaskStatus.SCHEDULED, TaskStatus.WAITING}
         now = self.clock.now_ms()
         task = row(
             name,
