@@ -251,6 +251,7 @@ class MQTasks:
         `close` and `configure` do not touch it: they mean the connection that comes back
         afterwards. For tests, see `mqtasks.testing`. Blocks may be nested.
         """
+        runtime.service.registry = self.registry
         with self._lock:
             earlier, self._lent = self._lent, runtime
         try:

@@ -89,8 +89,9 @@ class HandRunner:
         self._start = start
         self._coroutines = coroutines
         executors = Executors()
+        middlewares = () if service.registry is None else service.registry.middlewares
         for definition in definitions:
-            register_definition(executors, in_process(definition))
+            register_definition(executors, in_process(definition), middlewares)
         record = RunnerRecord(
             id=runner_id,
             holder=_HOLDER,

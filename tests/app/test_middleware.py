@@ -32,6 +32,7 @@ from mqtasks import (
 )
 from mqtasks.events import subscribe
 from mqtasks.registry import TaskDefinition
+from mqtasks.testing import manual
 from mqtasks.worker.definitions import executor_of
 from tests.support.callers import by_sqlite3
 
@@ -522,3 +523,22 @@ def test_s8_a_callback_that_fails_is_logged_and_changes_nothing(local: MQTasks, 
     assert "sentry is away" in caplog.text
     with pytest.raises(TaskFailed, match="LookupError"):
         handle.result(0)
+
+
+# -- other ways to execute -----------------------------------------------------------------------
+
+
+def test_in_the_testing_kit_tasks_run_inside_their_middlewares():
+    seen: list[Any] = []
+    app = MQTasks("memory://", middleware=[Both(lambda context: seen.append(context.task_id))])
+    app.use(Enqueueing(lambda context: seen.append(context.tasks[0].id)), on_error(seen.append))
+
+    @app.task
+    def divide(number: int) -> float:
+        return 1 / number
+
+    with manual(app) as tester:
+        handle = divide.options(id="by zero").enqueue(0)
+        tester.drain()
+    assert seen[:2] == ["by zero", handle.task_id]
+    assert type(seen[2].error) is ZeroDivisionError
