@@ -7,11 +7,12 @@ import threading
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Final, ParamSpec, Self, TypeVar, Unpack, overload
+from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.options import Duration, OptionFields, changed_options, policy_for
 from mqtasks.app.task import Task
+from mqtasks.app.unique import Window, changed_window
 from mqtasks.config import Settings
 from mqtasks.errors import ConfigError, InvalidArgument, TaskNotFound, UnknownExecutor
 from mqtasks.middleware import Middleware
@@ -81,9 +82,13 @@ class MQTasks:
         code: int | None = None,
         format: FormatName = "json",
         allow_pickle: bool = False,
+        isolation: Literal["process"] | None = None,
+        memory_limit: int = 0,
         retry_on: ErrorTypes | None = None,
         give_up_on: ErrorTypes | None = None,
         retry_delay: Duration | RetryDelay | None = None,
+        unique_for: Duration | None = None,
+        unique_key: str | None = None,
         **options: Unpack[OptionFields],
     ) -> _Decorator: ...
 
@@ -96,9 +101,13 @@ class MQTasks:
         code: int | None = None,
         format: FormatName = "json",  # noqa: A002 - the word users know
         allow_pickle: bool = False,
+        isolation: Literal["process"] | None = None,
+        memory_limit: int = 0,
         retry_on: ErrorTypes | None = None,
         give_up_on: ErrorTypes | None = None,
         retry_delay: Duration | RetryDelay | None = None,
+        unique_for: Duration | None = None,
+        unique_key: str | None = None,
         **options: Unpack[OptionFields],
     ) -> Any:
         """Register a function (``def`` or ``async def``) as a task.
@@ -109,15 +118,31 @@ class MQTasks:
         ``msgpack``, which carries bytes and nan. ``allow_pickle`` lets arguments and results of
         this task be pickled where the format cannot express them.
 
+        ``isolation="process"`` executes each task in a child process, which is killed if the task
+        does not end in its time, and whose death harms no other task. ``memory_limit`` is how many
+        bytes of data such a process may have (0 = as many as the runner says).
+
         ``max_retry_times`` says how often a failed task is run again. Of which exceptions, say
         ``retry_on`` (only these classes) and ``give_up_on`` (not these); subclasses count, and of
         two that match the more derived decides. ``retry_delay`` says when, instead of
         ``retry_interval`` and what follows it: exact seconds, a timedelta, or what returns one of
         them, or None, for (attempt, exception). See `RetryPolicy`.
+
+        ``unique_for`` makes one task of all calls with the same arguments, or with the same
+        ``unique_key``, within that period; see `Task.options`.
         """
         retry = policy_for(options, retry_on, give_up_on, retry_delay)
         decorator = _Decorator(
-            self, name, code, options, retry, payload_format=format, allow_pickle=allow_pickle
+            self,
+            name,
+            code,
+            options,
+            retry,
+            payload_format=format,
+            allow_pickle=allow_pickle,
+            isolation=isolation,
+            memory_limit=memory_limit,
+            window=changed_window(None, {"unique_for": unique_for, "unique_key": unique_key}),
         )
         return decorator if function is None else decorator(function)
 
@@ -295,6 +320,9 @@ class _Decorator:
         *,
         payload_format: FormatName,
         allow_pickle: bool,
+        isolation: Literal["process"] | None,
+        memory_limit: int,
+        window: Window | None,
     ) -> None:
         if name is not None and code is not None:
             raise InvalidArgument("code", code, "give either a name or a code, not both")
@@ -302,6 +330,9 @@ class _Decorator:
         self._code: int | str | None = code if name is None else name
         self._options = changed_options(DEFAULT_OPTIONS, options)
         self._retry = retry
+        self._isolation = isolation
+        self._memory_limit = memory_limit
+        self._window = window
         self._codec = codec_of(payload_format, app.envelope, allow_pickle=allow_pickle)
 
     @overload
@@ -313,9 +344,15 @@ class _Decorator:
     def __call__(self, function: Callable[..., Any], /) -> Any:
         code = self._code if self._code is not None else function.__name__
         definition = TaskDefinition.call(
-            code, function, self._options, self._codec, retry=self._retry
+            code,
+            function,
+            self._options,
+            self._codec,
+            retry=self._retry,
+            isolation=self._isolation,
+            memory_limit=self._memory_limit,
         )
         if not self._app.registry.register(definition):
             msg = f"executor {code!r} is registered already: give this one another name"
             raise ConfigError(msg)
-        return Task(self._app, definition)
+        return Task(self._app, definition, self._window)

@@ -121,6 +121,11 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
     """Named amounts reserved on the runner while the task is live, > 0: ``{"gpu": 1}``."""
     timeout: float = 0.0
     """How long one attempt may run; it is then cancelled and counts as failed. 0 = no limit."""
+    deadline: float = 0.0
+    """How long after creation the task must have ended, all attempts and delays included: it then
+    ends FAILED, wherever it is. 0 = no limit."""
+    deadline_at: int = 0
+    """... or the moment itself, unix ms on the database's clock; 0 = see ``deadline``."""
     priority: int = 0
     """Higher runs first among a tenant's tasks that compete for the same runners; 32 bits signed,
     and more than -2**31."""
@@ -152,6 +157,14 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         if self.retention is not None and not 0 <= self.retention <= _HIGHEST:
             raise InvalidArgument(
                 "options.retention", self.retention, f"must be >= 0 and <= {_HIGHEST:.0f}, or None"
+            )
+        if not 0 <= self.deadline_at <= _HIGHEST:
+            raise InvalidArgument(
+                "options.deadline_at", self.deadline_at, f"must be >= 0 and <= {_HIGHEST:.0f}"
+            )
+        if self.deadline and self.deadline_at:
+            raise InvalidArgument(
+                "options.deadline", self.deadline, "give either deadline or deadline_at, not both"
             )
         self._check_limits()
         self._check_placement()
@@ -239,6 +252,7 @@ _LOWEST: Final[dict[str, float]] = {
     "cpu": 0,
     "memory": 0,
     "timeout": 0,
+    "deadline": 0,
     "max_reassign_times": 0,
 }
 
@@ -253,6 +267,13 @@ def options_to_bytes(options: TaskOptions) -> bytes:
         return b""
     data = _encode_options(options)
     return b"" if data == b"{}" else data
+
+
+def deadline_of(options: TaskOptions, created_at: int) -> int:
+    """Return the deadline of a task created then, both in unix ms; 0 = it has none."""
+    if options.deadline:
+        return created_at + max(1, round(options.deadline * 1000))
+    return options.deadline_at
 
 
 def options_from_bytes(data: bytes) -> TaskOptions:
@@ -327,6 +348,11 @@ class AsyncTask(msgspec.Struct, frozen=True, kw_only=True):
     execute_result: ExecuteResult | None = None
     progress: bytes = b""
 
+    @property
+    def deadline(self) -> int:
+        """When it must have ended, on the database's clock; 0 = it has no deadline."""
+        return deadline_of(self.metadata.options, self.created_at)
+
 
 class NewTask(msgspec.Struct, frozen=True):
     """A task to be created. ``run_at`` (unix ms) beats ``metadata.options.delay_duration``."""
@@ -341,6 +367,11 @@ class NewTask(msgspec.Struct, frozen=True):
     """What becomes of it when one of them ends badly."""
     child_of: str = ""
     """Metadata id of the task that makes it, to be found by `children`; it waits for nothing."""
+    unique_key: bytes = b""
+    """What tasks have in common of which only one is made within ``unique_ms``: 32 bytes, a digest;
+    empty = it has no window."""
+    unique_ms: int = 0
+    """How long its window stays open once it is made, milliseconds."""
 
 
 class Created(msgspec.Struct, frozen=True):
@@ -348,6 +379,8 @@ class Created(msgspec.Struct, frozen=True):
 
     task_id: int
     is_new: bool
+    metadata_id: str = ""
+    """Metadata id of that task where it is another one, made earlier within the same window."""
 
 
 class TaskEpoch(msgspec.Struct, frozen=True):

@@ -1,6 +1,7 @@
 """Arguments and results as bytes: JSON or MessagePack, checked against annotations."""
 
 from mqtasks.payload.codec import DEFAULT_MAX_BYTES, PayloadCodec
+from mqtasks.payload.comparable import comparable_call
 from mqtasks.payload.fernet import FernetTransform
 from mqtasks.payload.formats import FormatName
 from mqtasks.payload.signature import CallSignature, is_async
@@ -15,5 +16,6 @@ __all__ = [
     "FormatName",
     "PayloadCodec",
     "PayloadTransform",
+    "comparable_call",
     "is_async",
 ]

@@ -44,6 +44,7 @@ class CallSignature:
     """
 
     def __init__(self, name: str, signature: inspect.Signature, hints: Mapping[str, Any]) -> None:
+        self._signature = signature
         self.name = name
         """Name of the function, for messages."""
         self.return_type: Any = hints.get("return", Any)
@@ -117,6 +118,12 @@ class CallSignature:
         for name, at in self._required:
             if not 0 <= at < given and (name not in kwargs or name not in self._keyword):
                 raise PayloadError(f"{self.name}() needs argument {name!r}")
+
+    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the arguments of a call that fits by parameter, defaults filled in."""
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return bound.arguments
 
     def parameter(self, position: int) -> str:
         """Return the name of the parameter that takes positional argument ``position``."""

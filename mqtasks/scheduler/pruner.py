@@ -1,4 +1,4 @@
-"""Ended rows are deleted when their retention is over, a chunk at a time."""
+"""Ended rows and expired windows are deleted when their time is over, a chunk at a time."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Final
 
 from mqtasks.clock import Clock
 from mqtasks.model import Leadership
-from mqtasks.storage.contract import TaskRecords
+from mqtasks.storage.contract import TaskStorage
 
 _SHARE: Final = 4
 """A chunk is followed by a pause this many times as long, so that a sweep takes a fifth at most."""
@@ -19,7 +19,7 @@ class Pruner:
 
     def __init__(
         self,
-        storage: TaskRecords,
+        storage: TaskStorage,
         leadership: Callable[[], Leadership | None],
         clock: Clock,
         *,
@@ -38,10 +38,12 @@ class Pruner:
         self._batch = batch
         self._next_id = 0
         self.deleted = 0
-        """Rows deleted so far."""
+        """Task rows deleted so far."""
+        self.windows_deleted = 0
+        """Unique windows deleted so far."""
 
     def run_once(self) -> float:
-        """Look at one chunk; return seconds until the next. Nothing on a standby."""
+        """Look at one chunk of each; return seconds until the next. Nothing on a standby."""
         if self._leadership() is None:
             self._next_id = 0
             return self._interval
@@ -49,6 +51,8 @@ class Pruner:
         report = self._storage.prune(self._next_id, self._batch, self._success_ms, self._failure_ms)
         self.deleted += report.deleted
         self._next_id = report.next_id
-        if not report.next_id:
+        windows = self._storage.prune_windows(self._batch)
+        self.windows_deleted += windows
+        if not report.next_id and windows < self._batch:
             return self._interval
         return max(_SHORTEST_PAUSE, _SHARE * (self._clock.monotonic() - began))

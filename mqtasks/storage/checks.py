@@ -18,6 +18,7 @@ from mqtasks.model import (
     checked_id,
 )
 from mqtasks.storage.links import check_links
+from mqtasks.storage.windows import check_window
 
 MAX_NUMBER: Final = 2**63 - 1
 """Highest time, id and counter that every storage can keep."""
@@ -45,6 +46,8 @@ def check_new(task: NewTask) -> None:
     checked_number("run_at", task.run_at)
     if task.after or task.child_of:
         check_links(task)
+    if task.unique_key or task.unique_ms:
+        check_window(task)
 
 
 def check_record(task: AsyncTask) -> None:

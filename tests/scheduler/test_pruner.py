@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
+from msgspec.structs import replace
 
 from mqtasks.conditions import where
 from mqtasks.scheduler import Scheduler
 from tests.scheduler.harness import World
+from tests.support.stage import new
 
 
 @pytest.fixture
@@ -88,3 +92,25 @@ def test_a_sweep_that_was_broken_off_starts_over(world, clock, leader):
     leader.parts.election.run_once()
     leader.parts.pruner.run_once()
     assert not world.storage.load(canceled)
+
+
+def test_expired_windows_go_in_chunks_too(world, clock, leader):
+    def create(count: int, name: str, period_ms: int) -> None:
+        tasks = [
+            replace(new(f"{name}{number}"), unique_key=key(name, number), unique_ms=period_ms)
+            for number in range(count)
+        ]
+        assert all(made.is_new for made in world.storage.create_tasks(tasks))
+
+    create(25, "short", 1000)
+    create(3, "long", 60_000)
+    clock.advance(2)
+    pruner = leader.parts.pruner
+    delays = [pruner.run_once() for _ in range(3)]
+    assert [delay < 60 for delay in delays] == [True, True, False]
+    assert pruner.windows_deleted == 25
+    assert world.storage.prune_windows(100) == 0
+
+
+def key(name: str, number: int) -> bytes:
+    return hashlib.sha256(f"{name}{number}".encode()).digest()

@@ -38,6 +38,7 @@ from mqtasks.storage.contract.records import (
 from mqtasks.storage.contract.runners import LeaseOperations, RunnerOperations
 from mqtasks.storage.contract.steps import StepOperations, WaitOperations
 from mqtasks.storage.contract.tasks import TaskRecords
+from mqtasks.storage.contract.windows import WindowOperations
 
 __all__ = [
     "APPLIED",
@@ -73,6 +74,7 @@ __all__ = [
     "TaskStorage",
     "Trigger",
     "WaitOperations",
+    "WindowOperations",
     "WriteReport",
     "executor_bucket",
     "key_bucket",
@@ -89,5 +91,6 @@ class TaskStorage(
     StepOperations,
     WaitOperations,
     DependencyOperations,
+    WindowOperations,
 ):
     """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

@@ -136,6 +136,12 @@ class TaskRecords(ABC):
         itself, directly or through others of the batch, or if a parent of a new task is neither
         stored nor in the batch. A task that is stored already keeps the links it has. Tasks
         without links pay nothing for those that have some.
+
+        Of the tasks with one ``unique_key`` only the first is created until its ``unique_ms`` are
+        over, whatever becomes of it, deletion included; the others, of this batch and of any other
+        producer, answer its task id and metadata id, ``is_new`` False. Neither their own period
+        nor their due time counts. Raises InvalidArgument for a task of the batch that waits for
+        one with a unique key.
         """
 
     @abstractmethod

@@ -15,6 +15,7 @@ from mqtasks.storage.memory.queue import MemoryQueue
 from mqtasks.storage.memory.runners import MemoryRunners
 from mqtasks.storage.memory.steps import MemorySteps
 from mqtasks.storage.memory.tables import Tables
+from mqtasks.storage.memory.windows import MemoryWindows
 from mqtasks.storage.memory.work import MemoryWork
 
 
@@ -27,6 +28,7 @@ class MemoryTaskStorage(
     MemoryPauses,
     MemorySteps,
     MemoryDependencies,
+    MemoryWindows,
     TaskStorage,
 ):
     """Tasks in the memory of one process; gone with it. Safe to use from many threads.

@@ -75,6 +75,7 @@ class Tables:
         self.edges = Edges()
         self.runners: dict[str, RunnerRow] = {}
         self.leases: dict[str, LeaseRow] = {}
+        self.windows: dict[bytes, tuple[int, str, int]] = {}
         self.pauses: dict[tuple[PauseKind, str], Pause] = {}
         self.crons: dict[str, CronRow] = {}
         self.due_crons: Ordered[tuple[int, int]] = Ordered()

@@ -25,6 +25,8 @@ from mqtasks.storage.contract import ExecutorCount, PruneReport, TaskRecords
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.linking import demand_parents, first_linked, is_needed, link
 from mqtasks.storage.memory.rows import Row, new_row, row_of
+from mqtasks.storage.memory.windows import keep_windows, open_windows
+from mqtasks.storage.windows import Windows, windowed
 
 _READ: Final[dict[str, Callable[[Row], Value]]] = {name: attrgetter(name) for name in FIELDS}
 _FINAL: Final = frozenset(map(int, FINAL))
@@ -92,15 +94,28 @@ class MemoryTasks(MemoryBase, TaskRecords):
         """Create tasks, idempotent by metadata id; answer in the order given."""
         for task in tasks:
             check_new(task)
-        linked = first_linked(tasks)
+        if windowed(tasks):
+            return self._create_windowed(tasks)
         with self._transaction as now:
-            if linked:
-                demand_parents(self._tables, linked, {task.metadata.id for task in tasks})
-            # One that is stored keeps the links it has.
-            new = [task for task in linked if task.metadata.id not in self._tables.by_metadata]
-            created = [self._create(task, now) for task in tasks]
-            link(self._tables, new, now)
-            return created
+            return self._create_all(tasks, now)
+
+    def _create_windowed(self, tasks: Sequence[NewTask]) -> list[Created]:
+        tables = self._tables
+        with self._transaction as now:
+            windows = Windows(tasks, open_windows(tables, tasks, now))
+            created = self._create_all(windows.chosen, now)
+            keep_windows(tables, windows.taken(created), now)
+        return windows.answers(created)
+
+    def _create_all(self, tasks: Sequence[NewTask], now: int) -> list[Created]:
+        linked = first_linked(tasks)
+        if linked:
+            demand_parents(self._tables, linked, {task.metadata.id for task in tasks})
+        # One that is stored keeps the links it has.
+        new = [task for task in linked if task.metadata.id not in self._tables.by_metadata]
+        created = [self._create(task, now) for task in tasks]
+        link(self._tables, new, now)
+        return created
 
     def find(self, metadata_ids: Iterable[str]) -> dict[str, AsyncTask]:
         """Return the stored tasks of these metadata ids."""

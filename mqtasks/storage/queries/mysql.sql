@@ -705,3 +705,29 @@ WHERE d.parent_id IN ({in}) AND d.outcome <> 5 AND c.status NOT IN (2, 3);
 -- name: delete_edges
 -- Delete the links of children by id.
 DELETE FROM mqtasks_dependency WHERE child_id IN ({in});
+
+-- ---- unique windows --------------------------------------------------------------------------
+
+-- name: take_windows
+-- Lock windows, in order of their keys; those that are missing appear as expired ones. A failed or
+-- ignored INSERT would leave shared locks instead, in which two producers block each other.
+INSERT INTO mqtasks_unique (unique_key, task_id, metadata_id, expires_at) VALUES {rows}
+ON DUPLICATE KEY UPDATE expires_at = expires_at;
+
+-- name: windows
+-- Windows that are locked. A locking read, for a caller's snapshot may be older than they are.
+SELECT HEX(unique_key), expires_at > {now}, task_id, metadata_id FROM mqtasks_unique
+WHERE unique_key IN ({in}) FOR UPDATE;
+
+-- name: keep_windows
+-- Give windows that are locked to their tasks.
+REPLACE INTO mqtasks_unique (unique_key, task_id, metadata_id, expires_at) VALUES {rows};
+
+-- name: expired_windows
+-- Windows that have expired, the oldest first.
+SELECT HEX(unique_key) FROM mqtasks_unique FORCE INDEX (mqtasks_unique_expires_at)
+WHERE expires_at <= {now} ORDER BY expires_at LIMIT ?;
+
+-- name: delete_windows
+-- Delete windows that have expired.
+DELETE FROM mqtasks_unique WHERE unique_key IN ({in}) AND expires_at <= {now};

@@ -685,3 +685,26 @@ WHERE d.parent_id IN ({in}) AND d.outcome <> 5 AND c.status NOT IN (2, 3);
 -- name: delete_edges
 -- Delete the links of children by id.
 DELETE FROM mqtasks_dependency WHERE child_id IN ({in});
+
+-- ---- unique windows --------------------------------------------------------------------------
+
+-- name: take_windows
+-- Make windows that are missing, as expired ones. Differs because the write lock is held anyway.
+INSERT OR IGNORE INTO mqtasks_unique (unique_key, task_id, metadata_id, expires_at) VALUES {rows};
+
+-- name: windows
+-- Windows by key.
+SELECT HEX(unique_key), expires_at > {now}, task_id, metadata_id FROM mqtasks_unique
+WHERE unique_key IN ({in});
+
+-- name: keep_windows
+-- Give windows to their tasks.
+REPLACE INTO mqtasks_unique (unique_key, task_id, metadata_id, expires_at) VALUES {rows};
+
+-- name: expired_windows
+-- Windows that have expired, the oldest first.
+SELECT HEX(unique_key) FROM mqtasks_unique WHERE expires_at <= {now} ORDER BY expires_at LIMIT ?;
+
+-- name: delete_windows
+-- Delete windows that have expired.
+DELETE FROM mqtasks_unique WHERE unique_key IN ({in}) AND expires_at <= {now};

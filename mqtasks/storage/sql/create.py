@@ -18,6 +18,8 @@ from mqtasks.storage.links import is_linked
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.linking import Links
+from mqtasks.storage.sql.windows import keep_windows, take_windows
+from mqtasks.storage.windows import Windows, windowed
 
 _ROUNDS: Final = 8
 """Times a batch may meet ids that were not there a moment ago."""
@@ -36,6 +38,8 @@ class SqlCreate(SqlBase):
         special = check_all(tasks)
         if special:
             self._note_retentions(task.metadata.options for task in special)
+        if special and windowed(special):
+            return self._db.transact(lambda session: create_windowed(session, tasks))
         if special and any(map(is_linked, special)):
             ordered = first_of_each(tasks)
             made = self._db.transact(lambda session: create_linked(session, ordered))
@@ -111,6 +115,16 @@ def create_linked(session: Session, ordered: Sequence[NewTask]) -> dict[str, Cre
     return made
 
 
+def create_windowed(session: Session, tasks: Sequence[NewTask]) -> list[Created]:
+    """Create the tasks of a batch whose windows are not open; answer in the order given."""
+    windows = Windows(tasks, take_windows(session, tasks))
+    chosen = windows.chosen
+    create = create_linked if any(map(is_linked, chosen)) else create_in
+    created = answers(chosen, create(session, first_of_each(chosen)))
+    keep_windows(session, windows.taken(created))
+    return windows.answers(created)
+
+
 def insert_missing(
     session: Session,
     pending: Sequence[T],
@@ -160,6 +174,7 @@ def check_all(tasks: Iterable[NewTask]) -> list[NewTask]:
             and not task.parent_task_id
             and not task.after
             and not task.child_of
+            and not task.unique_key
             and type(metadata.id) is str
             and metadata.id.isascii()
             and 0 < len(metadata.id) <= MAX_ID_BYTES

@@ -17,10 +17,12 @@ from mqtasks.storage.sql.create import (
     check_all,
     create_in,
     create_linked,
+    create_windowed,
     first_of_each,
 )
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.work import checked, complete_in
+from mqtasks.storage.windows import windowed
 
 _log = logging.getLogger("mqtasks.storage")
 
@@ -43,10 +45,13 @@ class SqlJoined(JoinedTransaction):
         if framework_disabled() or not tasks:
             return []
         special = check_all(tasks)
+        with_windows = special and windowed(special)
         ordered = first_of_each(tasks)
         with self._dooming():
             if special:
                 self._note_retentions(task.metadata.options for task in special)
+            if with_windows:
+                return create_windowed(self._session, tasks)
             linked = special and any(map(is_linked, special))
             made = (create_linked if linked else create_in)(self._session, ordered)
         return answers(tasks, made)

@@ -22,6 +22,7 @@ from mqtasks.storage.sql.rescue import SqlRescue
 from mqtasks.storage.sql.runners import SqlRunners
 from mqtasks.storage.sql.steps import SqlSteps
 from mqtasks.storage.sql.tasks import SqlTasks
+from mqtasks.storage.sql.windows import SqlWindows
 from mqtasks.storage.sql.work import SqlWork
 
 
@@ -41,6 +42,7 @@ class SQLTaskStorage(
     SqlPauses,
     SqlSteps,
     SqlDependencies,
+    SqlWindows,
     TaskStorage,
 ):
     """What SQLite's and MySQL's storage have in common: all but connections and clock."""
