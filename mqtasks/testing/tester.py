@@ -16,12 +16,12 @@ from mqtasks.coordination.local import local_coordination
 from mqtasks.errors import InvalidArgument, MQTasksError, TaskFailed
 from mqtasks.model import AsyncTask
 from mqtasks.runtime import Runtime
-from mqtasks.storage.factory import storage_from_url
 from mqtasks.testing.crash import Crash, Point
 from mqtasks.testing.engine import Engine
 from mqtasks.testing.expect import Enqueued, Expectation, enqueued_of, explain, matching
 from mqtasks.testing.report import DrainReport, Ran, scheduled_of
 from mqtasks.testing.service import QuietWaiter, TestingService
+from mqtasks.testing.storage import TestingStorage, storage_of, uncommitted_of
 
 if TYPE_CHECKING:
     from mqtasks.service import TaskService
@@ -58,7 +58,7 @@ class TaskTester:
         self.clock: Final = ManualClock(now_ms)
         """The only clock there is; it stands still between calls of `advance`."""
         chosen = (settings or Settings()).replace(url=url, redis=None)
-        storage = storage_from_url(url, self.clock)
+        storage = storage_of(url, self.clock)
         self._runtime = Runtime(
             chosen,
             storage,
@@ -198,6 +198,17 @@ class TaskTester:
         finally:
             self._inline = before
 
+    def committed(self) -> None:
+        """Say that transactions with tasks were committed, for libraries that do not tell it.
+
+        Those are the bare drivers: PyMySQL, mysqlclient, sqlite3. SQLAlchemy and Django tell.
+        Over a storage of another ``url`` it does nothing: there the rows are committed themselves.
+        """
+        storage = self.service.storage
+        if isinstance(storage, TestingStorage):
+            storage.commit_of()
+        self._work_came()
+
     # -- crashes ---------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -333,13 +344,15 @@ class TaskTester:
     # -- reports ---------------------------------------------------------------------------------
 
     def _rows(self) -> list[AsyncTask]:
-        return self.service.storage.query()
+        storage = self.service.storage
+        hidden = storage.uncommitted if isinstance(storage, TestingStorage) else ()
+        return [row for row in storage.query() if row.id not in hidden]
 
     def _report(self, began: int) -> DrainReport:
         return DrainReport(
             tuple(self._engine.history[began:]),
             scheduled_of(self._rows(), self.clock.now_ms()),
-            self._engine.stuck(),
+            (*self._engine.stuck(), *uncommitted_of(self.service.storage)),
         )
 
     def _endless(self, began: int, limit: int) -> MQTasksError:
