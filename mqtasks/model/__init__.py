@@ -9,7 +9,13 @@ from mqtasks.model.dependency import (
     ParentResult,
 )
 from mqtasks.model.label import LabelRule, label
-from mqtasks.model.lane import LaneSignature, hash_signature, lane_of, signature_of
+from mqtasks.model.lane import (
+    LaneSignature,
+    hash_signature,
+    lane_of,
+    last_lane_beside,
+    signature_of,
+)
 from mqtasks.model.pause import Pause, PauseKind, pause_name
 from mqtasks.model.progress import MAX_MESSAGE, Progress, decode_progress, encode_progress
 from mqtasks.model.rate import RateLimit
@@ -94,6 +100,7 @@ __all__ = [
     "hash_signature",
     "label",
     "lane_of",
+    "last_lane_beside",
     "options_from_bytes",
     "options_to_bytes",
     "pause_name",

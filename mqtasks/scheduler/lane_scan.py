@@ -1,8 +1,10 @@
 """Which lanes a pass visits, and how many rows of each it reads (P7).
 
 Lanes are visited page by page, in a circle, so that any number of them costs a pass no more than
-one page. Of a lane nobody has room for, no row is read at all; of the others only about as many
-as may be placed.
+one page. Where one page does not hold all, a round begins with some lanes of each tenant besides:
+while one tenant's lanes fill page after page, and each page uses up the room, others would be met
+too late for their turns. Of a lane nobody has room for, no row is read at all; of the others only
+about as many as may be placed.
 """
 
 from __future__ import annotations
@@ -11,8 +13,9 @@ from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, TypeAlias
 
-from mqtasks.model import LaneSignature
+from mqtasks.model import LaneSignature, last_lane_beside
 from mqtasks.scheduler.placement import Demand, rank
+from mqtasks.scheduler.tenant_probe import TenantProbe
 from mqtasks.storage.contract import QueueOperations
 
 PAGE: Final = 1_000
@@ -37,6 +40,7 @@ class LaneScan:
         """Start at the lowest lane."""
         self._storage = storage
         self._page = page
+        self._probe = TenantProbe(storage)
         self._cursor = 0
         self._started_at = 0
         self._wrapped = False
@@ -45,7 +49,8 @@ class LaneScan:
 
     def next_page(self) -> list[int]:
         """Return the next lanes; the first page after a complete round begins another."""
-        if self.complete:
+        begins = self.complete
+        if begins:
             self._started_at, self._wrapped = self._cursor, False
         page = self._storage.lanes(self._cursor, self._page)
         if len(page) < self._page:
@@ -54,7 +59,15 @@ class LaneScan:
         else:
             self._cursor = page[-1]
             self.complete = self._wrapped and self._cursor >= self._started_at
+        if begins and not self.complete:
+            page += self._others(page)
         return page
+
+    def _others(self, page: Sequence[int]) -> list[int]:
+        """Return lanes of tenants that a page has none of."""
+        tenants = {last_lane_beside(lane) for lane in page}
+        others = [lane for lane in self._probe.look() if last_lane_beside(lane) not in tenants]
+        return list(dict.fromkeys(others))
 
     def end_round(self) -> None:
         """Begin another round at the next page, where the last one ended."""
