@@ -4,6 +4,7 @@
 (``tests/storage/contract``). Read `TaskRecords` first: it holds the obligations shared by all.
 """
 
+from mqtasks.storage.contract.children import ChildOperations
 from mqtasks.storage.contract.cron import CronOperations
 from mqtasks.storage.contract.dependencies import DependencyOperations, Resolution
 from mqtasks.storage.contract.joined import JoinedTransaction
@@ -46,6 +47,7 @@ __all__ = [
     "Allocation",
     "CancelReport",
     "Capabilities",
+    "ChildOperations",
     "Completion",
     "CronOperations",
     "DependencyOperations",
@@ -91,6 +93,7 @@ class TaskStorage(
     StepOperations,
     WaitOperations,
     DependencyOperations,
+    ChildOperations,
     WindowOperations,
 ):
     """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

@@ -7,6 +7,7 @@ import uuid
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.storage.contract import Capabilities, TaskStorage
 from mqtasks.storage.memory.base import Transaction
+from mqtasks.storage.memory.children import MemoryChildren
 from mqtasks.storage.memory.cron import MemoryCron
 from mqtasks.storage.memory.dependencies import MemoryDependencies
 from mqtasks.storage.memory.leases import MemoryLeases
@@ -28,6 +29,7 @@ class MemoryTaskStorage(
     MemoryPauses,
     MemorySteps,
     MemoryDependencies,
+    MemoryChildren,
     MemoryWindows,
     TaskStorage,
 ):

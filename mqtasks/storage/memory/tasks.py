@@ -71,6 +71,7 @@ class MemoryTasks(MemoryBase, TaskRecords):
                 row.overwrite(task)
                 tables.link(row)
                 tables.note_retention(row)
+                tables.note_deadline(row)
                 matched += 1
         return matched
 
@@ -94,17 +95,16 @@ class MemoryTasks(MemoryBase, TaskRecords):
         """Create tasks, idempotent by metadata id; answer in the order given."""
         for task in tasks:
             check_new(task)
-        if windowed(tasks):
-            return self._create_windowed(tasks)
         with self._transaction as now:
-            return self._create_all(tasks, now)
+            return self._create_any(tasks, now)
 
-    def _create_windowed(self, tasks: Sequence[NewTask]) -> list[Created]:
+    def _create_any(self, tasks: Sequence[NewTask], now: int) -> list[Created]:
+        if not windowed(tasks):
+            return self._create_all(tasks, now)
         tables = self._tables
-        with self._transaction as now:
-            windows = Windows(tasks, open_windows(tables, tasks, now))
-            created = self._create_all(windows.chosen, now)
-            keep_windows(tables, windows.taken(created), now)
+        windows = Windows(tasks, open_windows(tables, tasks, now))
+        created = self._create_all(windows.chosen, now)
+        keep_windows(tables, windows.taken(created), now)
         return windows.answers(created)
 
     def _create_all(self, tasks: Sequence[NewTask], now: int) -> list[Created]:

@@ -8,6 +8,7 @@ from typing import Self
 from mqtasks.storage.contract import Capabilities, TaskStorage
 from mqtasks.storage.sql.allocate import SqlAllocate
 from mqtasks.storage.sql.base import when_disabled
+from mqtasks.storage.sql.children import SqlChildren
 from mqtasks.storage.sql.create import SqlCreate
 from mqtasks.storage.sql.cron import SqlCron
 from mqtasks.storage.sql.database import Database
@@ -42,6 +43,7 @@ class SQLTaskStorage(
     SqlPauses,
     SqlSteps,
     SqlDependencies,
+    SqlChildren,
     SqlWindows,
     TaskStorage,
 ):
