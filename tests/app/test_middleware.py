@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import threading
 from contextvars import ContextVar
 from typing import Any
@@ -22,6 +23,7 @@ from mqtasks import (
     MQTasksError,
     PayloadError,
     Retry,
+    RunnerOptions,
     Scheduler,
     Snooze,
     TaskFailed,
@@ -30,6 +32,7 @@ from mqtasks import (
     around,
     on_error,
 )
+from mqtasks.config import Settings
 from mqtasks.events import subscribe
 from mqtasks.registry import TaskDefinition
 from mqtasks.testing import manual
@@ -542,3 +545,31 @@ def test_in_the_testing_kit_tasks_run_inside_their_middlewares():
         tester.drain()
     assert seen[:2] == ["by zero", handle.task_id]
     assert type(seen[2].error) is ZeroDivisionError
+
+
+def test_isolated_tasks_run_inside_middlewares_in_their_own_process(sqlite_url, tmp_path):
+    from tests.app.surrounded import app, work
+
+    app.configure(Settings.load(url=sqlite_url, environ={}))
+    options = RunnerOptions(max_crashes=0)
+    told = {how: tmp_path / how for how in ("return", "raise", "die")}
+    with app:
+        handles = {
+            how: work.options(headers={"note": how, "file": str(file)}).enqueue(how)
+            for how, file in told.items()
+        }
+        with (
+            Scheduler(app.service),
+            TaskRunner("r", app.service, options, registry=app.registry),
+        ):
+            for handle in handles.values():
+                assert handle.wait(DEADLINE)
+        marked: Any = handles["return"].result(0)
+        endings = {how: file.read_text().split() for how, file in told.items() if file.exists()}
+    assert marked[1] == "return"
+    assert marked[0] != os.getpid()
+    assert endings["raise"][1:] == ["LookupError", "FAILED", "raise"]
+    assert int(endings["raise"][0]) != os.getpid(), "its exception is known there alone"
+    # What nobody there can tell is told here, where no middleware was around it.
+    assert endings["die"] == [str(os.getpid()), "NoneType", "CRASHED"]
+    assert set(endings) == {"raise", "die"}
