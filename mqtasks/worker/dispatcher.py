@@ -185,7 +185,7 @@ class Dispatcher:
                 return None  # it starts once all others have ended, and nothing does before
             held = self._solo = self._solos.popleft()
         else:
-            following = self._waiting.pop()
+            following = self._waiting.pop(now)
             if following is None:
                 return None
             held = following
