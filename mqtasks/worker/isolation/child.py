@@ -117,7 +117,10 @@ class _Child:
         held = place.held if place is not None else None
         if held is None:
             return
-        reason = os.pread(self._orders, _LONGEST_ORDER, 0).decode()
+        try:
+            reason = os.pread(self._orders, _LONGEST_ORDER, 0).decode()
+        except OSError:
+            return  # user code has closed it
         guard = held.guard
         if not reason or guard is None or guard.owner is not held:
             return

@@ -29,6 +29,7 @@ from mqtasks.worker.outcome import Committed, Failed, Outcome, Released
 
 _TRIES: Final = 3
 """Warm processes that may turn out to be dead, one after the other, before a task fails for it."""
+_NO_STACK: Final = "The process did not write its stacks down: it had no time, or blocks SIGUSR1."
 
 
 class IsolatedExecution(Execution):
@@ -133,7 +134,7 @@ class IsolatedExecution(Execution):
             return Committed(held.completion)
         held.completion = None
         if death.reason:
-            return self._killed(held, death.reason, trace)
+            return self._killed(held, death.reason, trace or _NO_STACK)
         return self._crashed(held, f"its process {cause(death.code)}", trace)
 
     def _killed(self, held: Held, reason: str, trace: str) -> Outcome:

@@ -19,6 +19,8 @@ class Prepare(msgspec.Struct, tag=1, array_like=True, frozen=True):
     app: str
     """``MODULE:APP``; empty: each executor's module is imported instead."""
     modules: tuple[str, ...]
+    path: tuple[str, ...]
+    """Where modules are looked for: ``sys.path``."""
     settings: dict[str, Any] | None
     """See `settings_to_dict`; None: the app's own."""
     runner_id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import Final
 
@@ -53,6 +54,7 @@ def preparation(
     return Prepare(
         origin.app,
         modules,
+        tuple(sys.path),
         settings_to_dict(settings) if settings is not None else None,
         runner_id,
         options.log.name,

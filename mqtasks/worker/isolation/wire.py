@@ -53,9 +53,12 @@ class ChildWire:
         self._lock = threading.Lock()
 
     def send(self, message: ToRunner) -> None:
-        """Send a message; what goes to a runner that is gone is dropped."""
-        with contextlib.suppress(OSError), self._lock:
-            self._socket.sendall(frame(message))
+        """Send a message; without a runner that hears it, the process has no reason to go on."""
+        try:
+            with self._lock:
+                self._socket.sendall(frame(message))
+        except OSError:
+            os._exit(1)
 
     def receive(self) -> ToChild | None:
         """Wait for a message; None once the runner is gone."""

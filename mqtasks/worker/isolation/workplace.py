@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 
 from mqtasks.clock import SystemClock
 from mqtasks.config import Settings
-from mqtasks.errors import ConfigError, TaskAborted
+from mqtasks.errors import ConfigError
 from mqtasks.events import EventBus
 from mqtasks.model import ExecuteResult
 from mqtasks.payload import PayloadCodec
@@ -72,6 +72,7 @@ class Workplace:
         if settings is not None:
             prepare(settings)
         self._settings = settings
+        sys.path[:] = order.path
         self._app = load(order.app) if order.app else None
         if self._app is not None:
             self._use(self._app)
@@ -118,7 +119,7 @@ class Workplace:
                     self._run_async(held)
                 else:
                     self._execution.run(held)
-        except TaskAborted as error:  # in the event loop, while no executor's code ran
+        except BaseException as error:  # noqa: BLE001 - broken off, or no memory for our own code
             aborted = True
             self._execution.break_off(held, error)
         self.held = None
@@ -161,27 +162,31 @@ class Workplace:
         code = run.task.metadata.executor
         found = self._executors.get(code)
         if found is None:
-            app = self._app or self._app_of(run.module, run.name)
+            app = self._app or self._app_of(run)
             executors = Executors()
             definition = app.registry.require(code).unisolated()
             register_definition(executors, definition, app.registry.middlewares)
             found = self._executors[code] = executors.by_code[code]
         return found
 
-    def _app_of(self, module: str, name: str) -> WorkerApp:
-        """Return the application of a task that a module has under a name."""
-        found: Any = sys.modules[module]
-        for part in name.split("."):
-            found = getattr(found, part, None)
-        app: Any = getattr(found, "app", None)
-        if not isinstance(getattr(app, "registry", None), TaskRegistry):
-            raise ConfigError(
-                f"{module}.{name} is no task of an application: isolation='process' finds tasks"
-                " by the name of their function, which has to stand for the task"
-            )
-        known: WorkerApp = app
-        self._use(known)
-        return known
+    def _app_of(self, run: Run) -> WorkerApp:
+        """Return the application that has registered a task's function, from its module."""
+        code = run.task.metadata.executor
+        module = sys.modules[run.module]
+        named: Any = module
+        for part in run.name.split("."):
+            named = getattr(named, part, None)
+        for found in (named, *vars(module).values()):
+            for app in (getattr(found, "app", None), found):
+                registry = getattr(app, "registry", None)
+                if isinstance(registry, TaskRegistry) and code in registry:
+                    known: WorkerApp = app  # type: ignore[assignment]
+                    self._use(known)
+                    return known
+        raise ConfigError(
+            f"executor {code!r}: its application is not to be found in {run.module}: import it"
+            " there at the top level, or start it by `mqtasks worker MODULE:APP`"
+        )
 
     def _use(self, app: WorkerApp) -> None:
         if all(app is not known for known in self._apps):
@@ -202,8 +207,8 @@ def _throw(held: Held) -> None:
 class _Execution(Execution):
     """As in a runner, whose events are told there."""
 
-    def break_off(self, held: Held, error: TaskAborted) -> None:
-        """End a task whose executor was broken off outside of its own code."""
+    def break_off(self, held: Held, error: BaseException) -> None:
+        """End a task that something has happened to outside of its executor's own code."""
         self._end(held, self._failure(held, error))
 
 

@@ -1,0 +1,149 @@
+"""Tasks in processes of their own that do their worst: ``tests.worker.isolation.horrors:app``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections import deque
+from itertools import repeat
+
+from mqtasks import MQTasks
+from mqtasks.worker import current_context
+
+app = MQTasks()
+
+TWO_GIB = 2 << 30
+
+
+@app.task(isolation="process")
+def add(left: int, right: int) -> int:
+    return left + right
+
+
+@app.task(isolation="process")
+def pid() -> int:
+    return os.getpid()
+
+
+@app.task(isolation="process", timeout=0.5)
+def endless_power() -> None:
+    pow(3, 10**9)
+
+
+@app.task(isolation="process", timeout=0.5)
+def endless_c() -> None:
+    """Never come back from a C function that does not look for signals."""
+    deque(repeat(0), maxlen=0)
+
+
+@app.task(isolation="process")
+def endless() -> None:
+    while True:
+        pass
+
+
+@app.task(isolation="process")
+def leave(code: int = 3) -> None:
+    os._exit(code)
+
+
+@app.task(isolation="process")
+def segfault() -> None:
+    ctypes.string_at(0)
+
+
+@app.task(isolation="process", memory_limit=1 << 30)
+def hoard() -> int:
+    return len(bytearray(TWO_GIB))
+
+
+@app.task(isolation="process")
+def hold() -> str:
+    """Wait for a cancellation, up to a minute."""
+    context = current_context()
+    context.wait_cancelled(60)
+    return context.cancel_reason
+
+
+@app.task(isolation="process", timeout=0.5)
+async def endless_wait() -> None:
+    await asyncio.Event().wait()
+
+
+@app.task(isolation="process", timeout=0.5)
+async def endless_block() -> None:
+    deque(repeat(0), maxlen=0)
+
+
+@app.task(isolation="process")
+async def add_later(left: int, right: int) -> int:
+    await asyncio.sleep(0)
+    return left + right
+
+
+@app.task(isolation="process", timeout=0.5)
+def stubborn() -> None:
+    """Swallow whatever is raised."""
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:  # noqa: BLE001 - that is the point
+            pass
+
+
+@app.task(isolation="process")
+def with_a_grandchild() -> None:
+    """Start a program, tell which, and die."""
+    program = subprocess.Popen([sys.executable, "-c", "import signal; signal.pause()"])
+    current_context().report_progress(str(program.pid).encode())
+    threading.Event().wait(0.3)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(isolation="process")
+def stubborn_for_good() -> None:
+    """Swallow whatever is raised, without any limit."""
+    while True:
+        with contextlib.suppress(BaseException):
+            while True:
+                pass
+
+
+@app.task(isolation="process")
+async def endless_block_for_good() -> None:
+    deque(repeat(0), maxlen=0)
+
+
+kept: list[bytearray] = []
+
+
+@app.task(isolation="process")
+def keep(size: int) -> int:
+    """Never free some memory."""
+    kept.append(bytearray(size))
+    return os.getpid()
+
+
+@app.task(isolation="process")
+def close_everything() -> None:
+    os.closerange(3, 64)
+
+
+@app.task(isolation="process")
+def hold_after_a_crash() -> None:
+    context = current_context()
+    if context.task.crashes == 0:
+        os._exit(1)
+    context.wait_cancelled(60)
+
+
+@app.task
+def neighbour_holds() -> None:
+    current_context().wait_cancelled(60)

@@ -1,0 +1,214 @@
+"""M10, M11, M16: whatever an isolated task does, it ends as one attempt, and harms nobody else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+
+import pytest
+
+from mqtasks.model import AttemptOutcome, ResultCode, TaskStatus
+from tests.support.site import eventually
+from tests.worker.isolation.bench import Bench
+from tests.worker.isolation.horrors import app
+from tests.worker.test_process_tree import gone
+
+LIMIT = 0.5
+SLACK = 3.0
+"""Seconds that a slow machine may take on top; without it each end comes within 1 s."""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory):
+    """A runner that all these tests share: nothing that they do may harm the others."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('isolated')}/tasks.db"
+    with contextlib.closing(Bench(app, url, parallelism=8)) as made:
+        yield made
+
+
+@pytest.fixture
+def fresh(sqlite_url):
+    """A runner of this test alone, with one warm process."""
+    with contextlib.closing(Bench(app, sqlite_url)) as made:
+        made.value("pid")
+        yield made
+
+
+def test_m11_an_attempt_ends_within_a_second_of_its_limit_with_its_stack(bench):
+    codes = ("endless_power", "endless_c", "endless_wait", "endless_block", "stubborn")
+    neighbour = bench.give("hold")
+    for code, task_id in [(code, bench.give(code)) for code in codes]:
+        task = bench.ended(task_id)
+        (attempt,) = bench.storage.attempts(task_id)
+        assert LIMIT * 1000 <= attempt.ended_at - attempt.started_at < (LIMIT + 1 + SLACK) * 1000
+        assert (task.status, task.execute_result.code) == (TaskStatus.COMPLETED, ResultCode.FAILED)
+        assert task.execute_result.error.startswith("timed out after 0.5 s")
+        assert attempt.outcome == AttemptOutcome.TIMED_OUT
+        assert f"in {code}" in attempt.traceback
+        assert "mqtasks/worker/isolation/workplace" not in attempt.traceback
+        assert task.crashes == 0
+    assert bench.task(neighbour).status is TaskStatus.RUNNING
+    bench.service.cancel(neighbour)
+    assert bench.value("add", 1, 2) == 3
+
+
+@pytest.mark.parametrize(
+    ("code", "cause", "trace"),
+    [
+        ("leave", "its process ended with exit code 3", ""),
+        ("segfault", "SIGSEGV", "in segfault"),
+    ],
+)
+def test_m10_a_dead_process_is_one_crash_of_its_task_and_of_no_other(bench, code, cause, trace):
+    neighbours = [bench.give("hold"), bench.give("neighbour_holds")]
+    for neighbour in neighbours:
+        bench.started(neighbour)
+    task, attempt, _ = bench.run(code)
+    assert (task.status, task.crashes, task.attempt) == (TaskStatus.SCHEDULED, 1, 0)
+    assert attempt.outcome == AttemptOutcome.CRASHED
+    assert cause in attempt.error
+    assert trace in attempt.traceback
+    assert [bench.task(n).status for n in neighbours] == [TaskStatus.RUNNING] * 2
+    assert [bench.task(n).crashes for n in neighbours] == [0, 0]
+    assert bench.value("add", 1, 2) == 3
+
+
+def test_m10_a_task_that_crashes_its_process_again_and_again_ends_failed(sqlite_url):
+    with contextlib.closing(Bench(app, sqlite_url, max_crashes=1)) as bench:
+        task_id = bench.give("leave", retry_interval=0.0)
+        bench.ended(task_id)
+        bench.storage.promote_due(10)
+        bench.service.allocate(bench.task(task_id), "r")
+        task = bench.ended(task_id)
+        assert task.execute_result is not None
+        assert (task.status, task.execute_result.code) == (TaskStatus.COMPLETED, ResultCode.FAILED)
+        assert "its process died 2 times" in task.execute_result.error
+        assert (task.crashes, task.attempt) == (2, 0)
+        outcomes = [attempt.outcome for attempt in bench.storage.attempts(task_id)]
+        assert outcomes == [AttemptOutcome.CRASHED] * 2
+
+
+def test_an_allocation_over_the_limit_fails_and_costs_one_attempt(fresh):
+    before = fresh.children.idle
+    task, attempt, took = fresh.run("hoard")
+    assert (task.execute_result.error, took < 1 + SLACK) == ("MemoryError", True)
+    assert attempt.outcome == AttemptOutcome.FAILED
+    assert "len(bytearray(TWO_GIB))" in attempt.traceback
+    assert fresh.children.idle == before
+    assert len(bytearray(1 << 20)) == 1 << 20
+
+
+def test_a_process_that_keeps_too_much_is_replaced(sqlite_url):
+    with contextlib.closing(Bench(app, sqlite_url, isolated_memory=1 << 30)) as bench:
+        first = bench.value("keep", 1 << 20)
+        assert bench.value("keep", 600 << 20) == first
+        assert bench.value("keep", 1) != first
+
+
+def test_a_process_is_replaced_after_its_number_of_tasks(sqlite_url):
+    with contextlib.closing(Bench(app, sqlite_url, isolated_tasks=2)) as bench:
+        pids = [bench.value("pid") for _ in range(5)]
+        assert [len(set(pids[:2])), len(set(pids[2:4])), len(set(pids))] == [1, 1, 3]
+        eventually(lambda: gone(pids[0]) and gone(pids[2]), 20, "worn processes end")
+
+
+def test_m16_a_cancellation_ends_a_running_task_and_wins(bench):
+    codes = ("hold", "endless", "stubborn_for_good", "endless_block_for_good")
+    tasks = {code: bench.give(code) for code in codes}
+    for task_id in tasks.values():
+        bench.started(task_id)
+    began = time.monotonic()
+    bench.service.cancel(*tasks.values())
+    for code, task_id in tasks.items():
+        task = bench.ended(task_id)
+        assert (task.status, task.crashes) == (TaskStatus.CANCELED, 0)
+        (attempt,) = bench.storage.attempts(task_id)
+        assert attempt.outcome == AttemptOutcome.CANCELED
+        if code != "hold":
+            assert f"in {code}" in attempt.traceback
+    assert time.monotonic() - began < bench.options.heartbeat_interval + 1 + SLACK
+
+
+def test_what_a_killed_process_has_started_is_killed_too(bench):
+    task_id = bench.give("with_a_grandchild")
+    bench.ended(task_id)
+    grandchild = int(bench.task(task_id).progress)
+    eventually(lambda: gone(grandchild), 20, "the grandchild is gone")
+
+
+def test_the_shutdown_of_a_service_does_not_break_tasks_off(fresh):
+    (child,) = fresh.children.idle
+    task_id = fresh.give("hold")
+    fresh.started(task_id)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        os.kill(child, number)
+    fresh.service.cancel(task_id)  # a task that TERM had broken off would have failed by now
+    assert fresh.ended(task_id).status is TaskStatus.CANCELED
+    assert fresh.children.idle == [child]
+
+
+@pytest.mark.parametrize("code", ["hold", "stubborn_for_good"])
+def test_a_stop_lets_isolated_tasks_end_and_then_ends_them(sqlite_url, code):
+    bench = Bench(app, sqlite_url, cancel_timeout=1.0)
+    with contextlib.closing(bench):
+        task_id = bench.give(code)
+        bench.started(task_id)
+        bench.runner.stop(0)
+        task = bench.task(task_id)
+        assert (task.status, task.attempt, task.crashes) == (TaskStatus.CREATED, 0, 0)
+
+
+def test_a_stop_ends_idle_processes(fresh):
+    (child,) = fresh.children.idle
+    fresh.runner.stop()
+    eventually(lambda: gone(child), 20, "the process ends")
+
+
+def test_an_idle_process_that_died_is_not_missed(fresh):
+    (child,) = fresh.children.idle
+    os.kill(child, signal.SIGKILL)
+    eventually(lambda: gone(child), 20, "the process ends")
+    task, attempt, _ = fresh.run("add", 1, 2)
+    assert (task.execute_result.code, task.crashes, attempt) == (ResultCode.SUCCESS, 0, None)
+
+
+def test_a_process_that_was_stopped_is_killed_in_time(fresh):
+    (child,) = fresh.children.idle
+    task_id = fresh.give("endless_wait")
+    fresh.started(task_id)
+    os.kill(child, signal.SIGSTOP)
+    task = fresh.ended(task_id)
+    assert task.execute_result.error.startswith("timed out after 0.5 s")
+    assert gone(child)
+
+
+def test_a_process_that_closes_its_connection_is_ended(bench):
+    task, attempt, _ = bench.run("close_everything")
+    assert (attempt.outcome, task.crashes) == (AttemptOutcome.CRASHED, 1)
+    assert bench.value("add", 1, 2) == 3
+
+
+def test_isolated_tasks_run_side_by_side_and_after_a_crash_not_alone(bench):
+    crashed = bench.give("hold_after_a_crash", retry_interval=0.0)
+    bench.ended(crashed)
+    beside = bench.give("hold")
+    bench.started(beside)
+    bench.storage.promote_due(10)
+    bench.service.allocate(bench.task(crashed), "r")
+    bench.started(crashed)  # while the other one still runs (P8)
+    assert bench.task(beside).status is TaskStatus.RUNNING
+    bench.service.cancel(crashed, beside)
+    assert bench.ended(crashed).status is TaskStatus.CANCELED
+
+
+def test_threads_of_a_runner_die_with_it_and_not_before(fresh):
+    """The kernel ends a child with the thread that started it: that one must live on."""
+    pids = set()
+    for _ in range(3):
+        taken = threading.Thread(target=lambda: pids.add(fresh.value("pid")))
+        taken.start()
+        taken.join()
+    assert len(pids) == 1
