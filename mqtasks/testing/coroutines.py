@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, TypeAlias
 
-from mqtasks.worker.held import Held, Phase
+from mqtasks.worker.held import Held
 
 Execute: TypeAlias = Callable[[Held], Coroutine[Any, Any, None]]
 
@@ -54,12 +54,6 @@ class Coroutines:
             with self._lock:
                 self._idle.append(runner)
 
-    def cancel(self, held: Held) -> None:
-        """Throw CancelledError into a task, if it still runs. From any thread."""
-        coroutine = held.coroutine
-        if coroutine is not None:
-            coroutine.get_loop().call_soon_threadsafe(_throw, held)
-
     def close(self) -> None:
         """Cancel what tasks have left running, and close the loops."""
         with self._lock:
@@ -74,8 +68,3 @@ async def run_here(execute: Execute, held: Held) -> None:
     coroutine = held.coroutine = loop.create_task(execute(held), context=Context())
     await asyncio.wait([coroutine])
     coroutine.result()
-
-
-def _throw(held: Held) -> None:
-    if held.coroutine is not None and held.phase is Phase.EXECUTING:
-        held.told = held.coroutine.cancel()

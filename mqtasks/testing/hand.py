@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -53,17 +52,6 @@ def offer_for(
     return Offer(all_labels, all_resources)
 
 
-class _HandParts(Parts):
-    """Throws cancellations where the coroutines of tests run."""
-
-    def __init__(self, coroutines: Coroutines, *args: Any) -> None:
-        self._coroutines = coroutines
-        super().__init__(*args)
-
-    def _throw(self, held: Held) -> None:
-        self._coroutines.cancel(held)
-
-
 class HandRunner:
     """One registered runner.
 
@@ -91,7 +79,7 @@ class HandRunner:
         executors = Executors()
         middlewares = () if service.registry is None else service.registry.middlewares
         for definition in definitions:
-            register_definition(executors, in_process(definition), middlewares)
+            register_definition(executors, definition.unisolated(), middlewares)
         record = RunnerRecord(
             id=runner_id,
             holder=_HOLDER,
@@ -107,7 +95,7 @@ class HandRunner:
             version=__version__,
         )
         board = Board.private(1)
-        parts = _HandParts(coroutines, record, service, options, executors.by_code, board)
+        parts = Parts(record, service, options, executors.by_code, board)
         self.parts: Final = parts
         steps = parts.surroundings.steps
         save = steps.save
@@ -159,7 +147,7 @@ class HandRunner:
     def commit(self, held: Held) -> None:
         """Commit the outcome of a task that has ended, and free the slot."""
         self.parts.completer.run_once()
-        if not held.executor.is_async:
+        if not (held.executor.is_async or held.abandoned):
             self.parts.dispatcher.ended(held)
         self.busy = False
 
@@ -181,10 +169,3 @@ class HandRunner:
         self.parts.unsubscribe()
         self.parts.identity.set_state(RunnerState.STOPPED)
         self.parts.board.close()
-
-
-def in_process(definition: TaskDefinition) -> TaskDefinition:
-    """Return a definition whose executor runs in this process, whatever it asks for."""
-    if definition.isolation in {"thread", "async"}:
-        return definition
-    return dataclasses.replace(definition, isolation="thread")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -410,3 +411,47 @@ def test_another_storage_may_be_used(sqlite_url: str) -> None:
         tasks.drain()
 
         assert handle.result() == 1
+
+
+def test_work_that_ignores_its_timeout_is_broken_off(mqtasks_app: TaskTester) -> None:
+    @shop.app.task(name=f"stubborn-{id(mqtasks_app)}", timeout=30)
+    def stubborn() -> None:
+        for _ in range(100):
+            mqtasks_app.advance(30)
+        shop.events.append("unreachable")
+
+    stubborn.enqueue()
+    report = mqtasks_app.drain()
+
+    assert report.failed[0].reason.startswith("timed out after 30 s")
+    assert shop.events == []
+    assert shop.note.enqueue("the runner goes on").is_new
+    assert endings(mqtasks_app.drain()) == ["succeeded"]
+
+
+def test_a_task_that_survives_being_broken_off_is_abandoned(mqtasks_app: TaskTester) -> None:
+    @shop.app.task(name=f"immortal-{id(mqtasks_app)}", timeout=30)
+    def immortal() -> None:
+        for _ in range(100):
+            try:
+                mqtasks_app.advance(30)
+            except BaseException:  # noqa: BLE001 - what nobody should do
+                shop.events.append("caught")
+
+    immortal.enqueue()
+
+    assert endings(mqtasks_app.drain()) == ["failed"]
+    assert shop.events == ["caught"]
+    shop.note.enqueue_many([("a",), ("b",)])
+    assert endings(mqtasks_app.drain()) == ["succeeded", "succeeded"]
+
+
+def test_isolated_tasks_run_in_this_process(mqtasks_app: TaskTester) -> None:
+    @shop.app.task(name=f"isolated-{id(mqtasks_app)}", isolation="process", memory_limit=2**40)
+    def isolated() -> int:
+        return os.getpid()
+
+    handle = isolated.enqueue()
+    mqtasks_app.drain()
+
+    assert handle.result() == os.getpid()
