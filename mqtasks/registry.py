@@ -13,6 +13,7 @@ from mqtasks.errors import ConfigError, InvalidArgument, UnknownExecutor
 from mqtasks.middleware import Middleware, checked
 from mqtasks.model import DEFAULT_OPTIONS, TaskOptions, executor_value
 from mqtasks.model.task import checked_executor
+from mqtasks.model.window import UniqueWindow
 from mqtasks.payload import PLAIN, CallSignature, Envelope, FormatName, PayloadCodec, is_async
 from mqtasks.retry import DEFAULT_POLICY, RetryPolicy
 
@@ -59,6 +60,8 @@ class TaskDefinition:
     """Judges its failures; what it says is code, and not stored with the tasks."""
     memory_limit: int = 0
     """Bytes of data that its process may have while a task runs; 0 = what the runner says."""
+    window: UniqueWindow | None = None
+    """Within what period equal calls are one task, unless a call says otherwise."""
 
     @classmethod
     def raw(
@@ -93,6 +96,7 @@ class TaskDefinition:
         retry: RetryPolicy = DEFAULT_POLICY,
         isolation: Literal["process"] | None = None,
         memory_limit: int = 0,
+        window: UniqueWindow | None = None,
     ) -> TaskDefinition:
         """Define a plain function whose arguments come from the payload.
 
@@ -110,7 +114,7 @@ class TaskDefinition:
             raise InvalidArgument("memory_limit", memory_limit, "needs isolation='process'")
         chosen = isolation or _isolation_of(function)
         valid = _valid(options)
-        return cls(*checked, "call", valid, signature, chosen, codec, retry, memory_limit)
+        return cls(*checked, "call", valid, signature, chosen, codec, retry, memory_limit, window)
 
     def unisolated(self) -> TaskDefinition:
         """Return the same executor, as it runs in the very process that asks."""

@@ -12,12 +12,13 @@ from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, Unpack, overlo
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.options import Duration, OptionFields, changed_options, policy_for
 from mqtasks.app.task import Task
-from mqtasks.app.unique import Window, changed_window
+from mqtasks.app.unique import changed_window
 from mqtasks.config import Settings
 from mqtasks.errors import ConfigError, InvalidArgument, TaskNotFound, UnknownExecutor
 from mqtasks.middleware import Middleware
 from mqtasks.model import DEFAULT_OPTIONS, Pause
 from mqtasks.model.task import checked_executor
+from mqtasks.model.window import UniqueWindow
 from mqtasks.payload import Envelope, FormatName, PayloadTransform
 from mqtasks.registry import TaskDefinition, TaskRegistry, codec_of
 from mqtasks.retry import ErrorTypes, RetryDelay, RetryPolicy
@@ -322,7 +323,7 @@ class _Decorator:
         allow_pickle: bool,
         isolation: Literal["process"] | None,
         memory_limit: int,
-        window: Window | None,
+        window: UniqueWindow | None,
     ) -> None:
         if name is not None and code is not None:
             raise InvalidArgument("code", code, "give either a name or a code, not both")
@@ -351,8 +352,9 @@ class _Decorator:
             retry=self._retry,
             isolation=self._isolation,
             memory_limit=self._memory_limit,
+            window=self._window,
         )
         if not self._app.registry.register(definition):
             msg = f"executor {code!r} is registered already: give this one another name"
             raise ConfigError(msg)
-        return Task(self._app, definition, self._window)
+        return Task(self._app, definition)

@@ -12,9 +12,10 @@ from msgspec import structs
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.ids import new_metadata_id
 from mqtasks.app.plan import PlannedCall
-from mqtasks.app.unique import Window, unique_digest
+from mqtasks.app.unique import unique_digest
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import Created, FailurePolicy, NewTask, TaskMetadata, TaskOptions
+from mqtasks.model.window import UniqueWindow
 from mqtasks.registry import TaskDefinition
 from mqtasks.service import TaskService
 
@@ -52,7 +53,7 @@ class Call(Generic[P, R]):
         connection: Any = None,
         after: tuple[str, ...] = (),
         on_failure: FailurePolicy = FailurePolicy.CANCEL,
-        window: Window | None = None,
+        window: UniqueWindow | None = None,
     ) -> None:
         """Keep the options; users call `Task.options`."""
         self._definition = definition
@@ -139,7 +140,7 @@ class Call(Generic[P, R]):
         window = self.window
         if window is None:
             return task
-        digest = unique_digest(window, self._definition, args, kwargs)
+        digest = unique_digest(window, self.code, self._definition.signature, args, kwargs)
         return structs.replace(task, unique_key=digest, unique_ms=window.milliseconds)
 
     def new_task(self, name: str, context: bytes, after: tuple[str, ...] = ()) -> NewTask:

@@ -11,7 +11,7 @@ from mqtasks.app.dependence import parent_ids, policy_named
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.options import CallFields, changed_options
 from mqtasks.app.plan import PlannedCall
-from mqtasks.app.unique import Window, changed_window
+from mqtasks.app.unique import changed_window
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import checked_id
 from mqtasks.registry import TaskDefinition
@@ -30,16 +30,12 @@ class Task(Generic[P, R]):
     Made by ``@app.task``. Immutable; safe to use from many threads.
     """
 
-    def __init__(
-        self, app: MQTasks, definition: TaskDefinition, window: Window | None = None
-    ) -> None:
+    def __init__(self, app: MQTasks, definition: TaskDefinition) -> None:
         """Bind ``definition`` to ``app``; users do not call this."""
         function = definition.function
         self._app = app
         self.definition: Final = definition
         self.function: Final = function
-        self.window: Final = window
-        """Within what period equal calls are one task, unless a call says otherwise."""
         self.__name__ = getattr(function, "__name__", str(definition.executor))
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
@@ -140,7 +136,7 @@ class Task(Generic[P, R]):
         if at is not None and at.tzinfo is None:
             raise InvalidArgument("at", at, "must be aware: add tzinfo, for example UTC")
         window = changed_window(
-            self.window,
+            self.definition.window,
             {key: given.pop(key) for key in ("unique_for", "unique_key") if key in given},
         )
         if name is not None:

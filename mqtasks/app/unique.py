@@ -5,31 +5,17 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from mqtasks.errors import InvalidArgument, checked_seconds
-from mqtasks.model import checked_id
-from mqtasks.payload import comparable_call
-from mqtasks.registry import TaskDefinition
+from mqtasks.model import checked_id, executor_code
+from mqtasks.model.window import UniqueWindow
+from mqtasks.payload import CallSignature, comparable_call
 
 _LEAST: Final = 0.001  # seconds
 
 
-class Window(NamedTuple):
-    """A period in which calls that are the same are one task."""
-
-    seconds: float
-    """Counted from the creation of the first one."""
-    key: str | None = None
-    """What makes calls the same; None: their arguments."""
-
-    @property
-    def milliseconds(self) -> int:
-        """The period as storage takes it."""
-        return max(1, round(self.seconds * 1000))
-
-
-def changed_window(base: Window | None, changes: Mapping[str, Any]) -> Window | None:
+def changed_window(base: UniqueWindow | None, changes: Mapping[str, Any]) -> UniqueWindow | None:
     """Return ``base`` with ``unique_for`` and ``unique_key`` changed, where they are given.
 
     ``unique_for`` None means no window. Raises InvalidArgument for values that make no sense.
@@ -40,18 +26,22 @@ def changed_window(base: Window | None, changes: Mapping[str, Any]) -> Window | 
         if changes.get("unique_key") is not None:
             raise InvalidArgument("unique_key", key, "needs unique_for: say for how long")
         return None
-    return Window(_checked(period), None if key is None else checked_id("unique_key", key))
+    return UniqueWindow(_checked(period), None if key is None else checked_id("unique_key", key))
 
 
 def unique_digest(
-    window: Window, definition: TaskDefinition, args: Sequence[Any], kwargs: Mapping[str, Any]
+    window: UniqueWindow,
+    executor: int | str,
+    signature: CallSignature | None,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
 ) -> bytes:
     """Return the 32 bytes that calls have in common which are the same. Raises PayloadError."""
     if window.key is None:
-        kind, what = b"arguments", comparable_call(args, kwargs, definition.signature)
+        kind, what = b"arguments", comparable_call(args, kwargs, signature)
     else:
         kind, what = b"key", window.key.encode()
-    return hashlib.sha256(b"\0".join((definition.code.encode(), kind, what))).digest()
+    return hashlib.sha256(b"\0".join((executor_code(executor).encode(), kind, what))).digest()
 
 
 def _checked(period: float | timedelta) -> float:

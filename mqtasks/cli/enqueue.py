@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,13 @@ if TYPE_CHECKING:
 @click.command
 @target_arguments
 @option("--id", "metadata_id", metavar="ID", help="Your own unique name: created once.")
+@option(
+    "--unique-for",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="For so long equal calls are this one task; 0 = also if the task says otherwise.",
+)
+@option("--unique-key", metavar="TEXT", help="What makes calls equal, instead of their arguments.")
 @option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Due this much later.")
 @option("--at", metavar="TIME", help="Due then: ISO 8601 with offset, 2030-01-31T12:00+00:00.")
 @option("--priority", type=int, help="Higher runs first.")
@@ -40,6 +48,8 @@ def enqueue(
     executor: str | None,
     payload: str | None,
     metadata_id: str | None,
+    unique_for: float | None,
+    unique_key: str | None,
     delay: float | None,
     at: str | None,
     priority: int | None,
@@ -62,6 +72,7 @@ def enqueue(
     from mqtasks.model import NewTask, TaskMetadata
 
     target = find_target(app, task, arguments, executor, payload)
+    window = _window(target, metadata_id, unique_for, unique_key)
     run_at = 0 if at is None else _unix_ms(at, delay)
     changes: dict[str, Any] = {}
     if delay is not None:
@@ -76,10 +87,11 @@ def enqueue(
         options,
     )
     with open_service(target.app, create=True) as service:
-        created = service.create_tasks([NewTask(metadata, parent, run_at)])[0]
+        new = NewTask(metadata, parent, run_at, **window)
+        created = service.create_tasks([new])[0]
         row = {
             "task_id": created.task_id,
-            "id": metadata.id,
+            "id": created.metadata_id or metadata.id,
             "executor": metadata.executor,
             "is_new": created.is_new,
         }
@@ -87,6 +99,35 @@ def enqueue(
             _warn_unless_known(service, metadata)
         _print(service, row, target, wait, output)
     return ExitCode.OK
+
+
+def _window(
+    target: Target, metadata_id: str | None, unique_for: float | None, unique_key: str | None
+) -> dict[str, Any]:
+    """Return the fields of the new task that say with which others it is the same."""
+    from mqtasks.app.unique import changed_window, unique_digest
+    from mqtasks.errors import InvalidArgument
+
+    given: dict[str, Any] = {}
+    if unique_for is not None:
+        given["unique_for"] = unique_for or None
+    if unique_key is not None:
+        given["unique_key"] = unique_key
+    definition = target.definition
+    window = changed_window(None if definition is None else definition.window, given)
+    if window is None:
+        return {}
+    if metadata_id is not None:
+        raise InvalidArgument(
+            "id", metadata_id, "names the task already: leave it out, or give --unique-for 0"
+        )
+    signature = None if definition is None else definition.signature
+    args: Sequence[Any] = (target.context,)
+    kwargs: Mapping[str, Any] = {}
+    if definition is not None and signature is not None:
+        args, kwargs = definition.codec.decode_call(target.context)  # as stored: plain values
+    digest = unique_digest(window, target.executor, signature, args, kwargs)
+    return {"unique_key": digest, "unique_ms": window.milliseconds}
 
 
 def _print(
