@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,3 +141,19 @@ def test_the_plugin_costs_nothing_where_it_is_not_used(tmp_path: Path) -> None:
     answer = run(tmp_path, "-q")
 
     assert answer.returncode == 0, answer.stdout
+
+
+def test_s7_the_example_of_the_documentation_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "how-to" / "testing.md").read_text()
+    tasks, tests = re.findall(r"^```py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (ini,) = re.findall(r"^```ini\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "__init__.py").touch()
+    (tmp_path / "shop" / "tasks.py").write_text(tasks)
+    (tmp_path / "test_shop.py").write_text(tests)
+    (tmp_path / "pytest.ini").write_text(ini)
+
+    answer = run(tmp_path, "-q")
+
+    assert answer.returncode == 0, answer.stdout + answer.stderr
+    assert "3 passed" in answer.stdout
