@@ -18,13 +18,14 @@ from tests.support.rules.queue import QueueRules
 from tests.support.rules.records import RecordRules
 from tests.support.rules.runners import RunnerRules
 from tests.support.rules.steps import StepRules
+from tests.support.rules.windows import WindowRules
 
 EXAMPLES = {"sqlite": 40, "mysql": 20}
 """Of each mixture below; nearly all the time goes into commits."""
 STEPS = 30
 
 
-class Work(RecordRules, QueueRules, StepRules):
+class Work(RecordRules, QueueRules, StepRules, WindowRules):
     """What happens while nobody is lost."""
 
 
@@ -36,7 +37,9 @@ class Waiting(LinkRules, QueueRules, RecordRules):
     """What becomes of tasks that wait for others."""
 
 
-class Everything(RecordRules, QueueRules, RunnerRules, CronRules, StepRules, LinkRules):
+class Everything(
+    RecordRules, QueueRules, RunnerRules, CronRules, StepRules, LinkRules, WindowRules
+):
     """All operations."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import structs
 from pymysql.connections import Connection
 
 from mqtasks.model import (
@@ -93,6 +94,32 @@ def test_ten_thousand_tasks_with_five_hundred_known_are_a_few_statements(counted
     assert [item.task_id for item in answer[9500:]] == [item.task_id for item in known]
     stored = storage.find([task.metadata.id for task in batch])
     assert [stored[task.metadata.id].id for task in batch] == [item.task_id for item in answer]
+
+
+def test_a_window_costs_those_who_ask_for_one_four_statements_more(counted):
+    def unique(name):
+        return [
+            structs.replace(task, unique_key=b"k" * 32, unique_ms=60_000) for task in tasks(1, name)
+        ]
+
+    answer, sent = counted("create_tasks", unique("a"))
+    assert answer[0].is_new
+    assert [sql.split()[0] for sql in sent] == [
+        *("BEGIN", "INSERT", "SELECT", "INSERT", "REPLACE", "COMMIT")
+    ]
+    answer, sent = counted("create_tasks", unique("b"))
+    assert answer[0].metadata_id == "a0"
+    assert [sql.split()[0] for sql in sent] == ["BEGIN", "INSERT", "SELECT", "COMMIT"]
+
+
+def test_a_batch_of_windows_is_as_many_statements_as_one(counted):
+    batch = [
+        structs.replace(task, unique_key=f"{n:032d}".encode(), unique_ms=60_000)
+        for n, task in enumerate(tasks(500))
+    ]
+    answer, sent = counted("create_tasks", batch)
+    assert all(item.is_new for item in answer)
+    assert len(sent) == 6
 
 
 def test_a_batch_larger_than_one_statement_is_one_transaction(counted, storage):

@@ -98,7 +98,11 @@ class Side:
 _TRANSLATIONS: dict[type, Callable[[Side, Any], Any]] = {
     AsyncTask: lambda _, value: replace(value, id=0),
     CronTask: lambda _, value: replace(value, id=0),
-    Created: lambda _, value: value.is_new,
+    Created: lambda side, value: (
+        side.name_of(value.task_id),
+        value.is_new,
+        value.metadata_id,
+    ),
     Orphans: lambda _, value: (value.runner_id, value.has_row),
     Owned: lambda side, value: (side.name_of(value.task_id), value.epoch, value.status),
     WriteReport: lambda side, value: (side.names_of(value.lost), side.names_of(value.canceled)),

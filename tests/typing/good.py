@@ -44,6 +44,10 @@ async def afetch(url: str) -> bytes:
     return url.encode()
 
 
+@app.task(unique_for=timedelta(hours=1), unique_key="report")
+def hourly(page: str) -> None: ...
+
+
 def register(runner: TaskRunner) -> None:
     policy = RetryPolicy.of(
         retry_on=(OSError, KeyError), delay=lambda attempt, _error: 2.0**attempt
@@ -58,6 +62,9 @@ async def produce() -> None:
     assert_type(mail.enqueue("a@b.c", copies=2).result(), str)
     assert_type(resize.enqueue_many([("a", 1), {"path": "b"}], chunk=10), list[TaskHandle[int]])
     assert_type(await mail.aenqueue_many([("a@b.c",)]), list[TaskHandle[str]])
+    assert_type(hourly.enqueue("news"), TaskHandle[None])
+    assert_type(hourly.options(unique_for=None, unique_key=None).enqueue("a").is_new, bool)
+    assert_type(resize.options(unique_for=60, unique_key="cats").enqueue("a").result(), int)
     urgent = resize.options(
         id="cat",
         delay=timedelta(seconds=5),

@@ -47,6 +47,10 @@ app.task(max_retry_times=1, give_up_on=(OSError, 7))  # wrong: a number among cl
 app.task(max_retry_times=1, retry_delay="5s")  # wrong: text for a duration
 app.task(max_retry_times=1, retry_delay=never)  # wrong: takes no exception
 resize.options(retry_on=OSError)  # wrong: a policy is of a task, not of a call
+resize.options(unique_for="1h")  # wrong: text for a duration
+resize.options(unique_for=60, unique_key=7)  # wrong: a number for text
+resize.options(unique=True)  # wrong: no such option
+app.task(unique_for=["a"])  # wrong: a list for a duration
 
 resize.s(7)  # wrong: a number for text
 mail.options(priority=1).s("a@b.c", 2)  # wrong: only by name
