@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import deque
 from itertools import repeat
 
@@ -142,6 +143,26 @@ def hold_after_a_crash() -> None:
     if context.task.crashes == 0:
         os._exit(1)
     context.wait_cancelled(60)
+
+
+@app.task(isolation="process")
+def tell_pid_in_c() -> None:
+    """Say which process this is, and which its runner; then never let go of the interpreter."""
+    pids = f"{os.getpid()} {os.getppid()}"
+    context = current_context()
+    context.report_progress(pids.encode())
+    threading.Event().wait(0.2)  # until the last report is out
+    deque(repeat(0), maxlen=0)
+
+
+@app.task
+def neighbour_counts(seconds: float) -> int:
+    """Count the hundredths of a second in which this thread came to run."""
+    context = current_context()
+    ticks, begun = 0, time.monotonic()
+    while time.monotonic() - begun < seconds and not context.wait_cancelled(0.01):
+        ticks += 1
+    return ticks
 
 
 @app.task
