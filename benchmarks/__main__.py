@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import click
 
-from benchmarks import backlog, drain, enqueue, latency
+from benchmarks import backlog, drain, enqueue, fairness, latency
 
 
 class _Benchmark(Protocol):
@@ -70,6 +70,17 @@ def latency_command(**options: Any) -> None:
 def backlog_command(**options: Any) -> None:
     """One good task behind many that cannot be placed, against an empty table."""
     _show(backlog, options)
+
+
+@cli.command("fairness")
+@click.option("--storage", type=_STORAGES, default="mysql", show_default=True)
+@click.option("--backlog", type=click.IntRange(min=1), default=100_000, show_default=True)
+@click.option("--tasks", type=click.IntRange(min=10), default=300, show_default=True)
+@click.option("--parallelism", type=click.IntRange(min=1), default=8, show_default=True)
+@click.option("--keys/--no-keys", default=False, help="A lane for each task of the backlog.")
+def fairness_command(**options: Any) -> None:
+    """A tenant's tasks beside 100,000 of another, against alone."""
+    _show(fairness, options)
 
 
 def _show(benchmark: Any, options: dict[str, Any]) -> None:

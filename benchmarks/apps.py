@@ -31,6 +31,12 @@ async def noop_async(number: int) -> None:
     _log().add(number)
 
 
+@app.task(name="bench.rest")
+def rest(seconds: float) -> None:
+    """Hold a slot for a while, and need nothing else."""
+    time.sleep(seconds)
+
+
 @app.task(name="bench.block", concurrency=1)
 def block(seconds: float) -> None:
     """Hold the only place of its executor."""

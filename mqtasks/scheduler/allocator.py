@@ -36,6 +36,8 @@ _TOKEN_PAUSE: Final = 0.01
 _BUCKETS_REMEMBERED: Final = 100_000
 _SHORT_GAP: Final = 0.002
 _LONG_GAP: Final = 0.02
+_TENANT_GAP: Final = 0.004
+"""The same where tenants have tasks: one whose turn it is starts before what waits at runners."""
 
 _log = logging.getLogger("mqtasks.scheduler")
 
@@ -106,7 +108,8 @@ class Allocator:
         self.allocated += given
         self._note_tokens(fleet)
         self._someone_waits = fleet.someone_waits()
-        self.gap = self._gap(fleet, self._clock.monotonic() - began)
+        most = _TENANT_GAP if any(placement.tenants) else _LONG_GAP
+        self.gap = self._gap(fleet, self._clock.monotonic() - began, most)
         refused = given < placement.count
         if refused:
             self.capacity.expire()  # a runner has gone, perhaps
@@ -233,8 +236,8 @@ class Allocator:
             self._service.hint_revoked(runner_id, give_back=count)
         return min(delay, _IMBALANCE_POLL) if self._rebalancer.watching else delay
 
-    def _gap(self, fleet: Fleet, took: float) -> float:
-        """Return how long hints may be merged without letting any slot stay empty for it.
+    def _gap(self, fleet: Fleet, took: float, most: float) -> float:
+        """Return how long, ``most`` at most, hints may be merged without leaving a slot empty.
 
         While every slot is taken, nothing placed now could start before the shortest waiting list
         has run out; otherwise as long as the pass took, so that it takes half of the time at most.
@@ -246,7 +249,7 @@ class Allocator:
             ),
             default=0.0,
         )
-        return max(min(took, _SHORT_GAP), min(shortest / 2, _LONG_GAP))
+        return max(min(took, _SHORT_GAP), min(shortest / 2, most))
 
     def _end_round(self) -> None:
         self._scan.end_round()
