@@ -12,7 +12,7 @@ import contextlib
 import itertools
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
 from mqtasks.clock import ManualClock
@@ -59,7 +59,7 @@ class Engine:
         self._lock = threading.RLock()
         self._local = threading.local()
         self._numbers = itertools.count(1)
-        self._codes: tuple[str, ...] = ()
+        self._known: tuple[tuple[str, ...], Sequence[object]] = ((), ())
         self._runners: list[HandRunner] = []
         self._ready: deque[tuple[HandRunner, Held]] = deque()
         self._probes: dict[int, Probe] = {}
@@ -162,9 +162,9 @@ class Engine:
 
     # -- what is left ----------------------------------------------------------------------------
 
-    def stuck(self) -> tuple[Stuck, ...]:
-        """Return tasks that are due, and why they do not run."""
-        created = [t for t in self._service.query_task() if t.status is TaskStatus.CREATED]
+    def stuck(self, rows: Iterable[AsyncTask]) -> tuple[Stuck, ...]:
+        """Return those of ``rows`` that are due, and why they do not run."""
+        created = [task for task in rows if task.status is TaskStatus.CREATED]
         if not created:
             return ()
         with self._lock:
@@ -197,11 +197,11 @@ class Engine:
 
     def _prepare(self) -> None:
         """See to it that exactly one runner has a free slot, and knows all executors."""
-        codes = self._registry.codes()
-        if codes != self._codes:
-            self._codes = codes
-            self._retire(runner for runner in list(self._runners) if not runner.busy)
-        if codes and all(runner.busy for runner in self._runners):
+        known = (self._registry.codes(), self._registry.middlewares)
+        if known != self._known:
+            self._known = known
+            self._retire([runner for runner in self._runners if not runner.busy])
+        if known[0] and all(runner.busy for runner in self._runners):
             self._runners.append(self._new_runner())
         for runner in self._runners:
             runner.beat()
@@ -233,7 +233,7 @@ class Engine:
         idle = [runner for runner in self._runners if not runner.busy]
         self._retire(idle[1:])
 
-    def _retire(self, runners: Iterator[HandRunner] | list[HandRunner]) -> None:
+    def _retire(self, runners: Iterable[HandRunner]) -> None:
         for runner in runners:
             runner.retire()
             self._runners.remove(runner)

@@ -81,6 +81,8 @@ class DrainReport:
     """Those that are due later, the next one first."""
     stuck: tuple[Stuck, ...] = ()
     """Those that are due, with the reason why nothing can run them."""
+    waiting: tuple[int, ...] = ()
+    """Task ids of those that begin after others, which have not ended."""
 
     def __len__(self) -> int:
         """Return the number of executions."""
@@ -120,6 +122,7 @@ class DrainReport:
             ("ran", self.ran),
             ("scheduled", self.scheduled),
             ("stuck", self.stuck),
+            ("waiting for others", [f"task {task_id}" for task_id in self.waiting]),
         )
         lines = [f"{name}:\n  " + "\n  ".join(map(str, rows)) for name, rows in parts if rows]
         return "\n".join(lines) or "nothing has run, and nothing waits"

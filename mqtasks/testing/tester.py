@@ -14,7 +14,7 @@ from mqtasks.clock import ManualClock, SystemClock
 from mqtasks.config import Settings
 from mqtasks.coordination.local import local_coordination
 from mqtasks.errors import InvalidArgument, MQTasksError, TaskFailed
-from mqtasks.model import AsyncTask
+from mqtasks.model import AsyncTask, TaskStatus
 from mqtasks.runtime import Runtime
 from mqtasks.testing.crash import Crash, Point
 from mqtasks.testing.engine import Engine
@@ -349,10 +349,12 @@ class TaskTester:
         return [row for row in storage.query() if row.id not in hidden]
 
     def _report(self, began: int) -> DrainReport:
+        rows = self._rows()
         return DrainReport(
             tuple(self._engine.history[began:]),
-            scheduled_of(self._rows(), self.clock.now_ms()),
-            (*self._engine.stuck(), *uncommitted_of(self.service.storage)),
+            scheduled_of(rows, self.clock.now_ms()),
+            (*self._engine.stuck(rows), *uncommitted_of(self.service.storage)),
+            tuple(row.id for row in rows if row.status is TaskStatus.WAITING),
         )
 
     def _endless(self, began: int, limit: int) -> MQTasksError:
