@@ -7,7 +7,7 @@ counted by the notifier, and costs latency; it never fails the write that came b
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Final, Self
@@ -59,6 +59,8 @@ class TaskService:
     same call may simply be made again.
     """
 
+    _waiters: type[TaskWaiter] = TaskWaiter
+
     def __init__(
         self,
         storage: TaskStorage,
@@ -95,14 +97,11 @@ class TaskService:
         self._heartbeat_timeout = heartbeat_timeout
         self._sender = HintSender(self.notifier)
         self._cron = CronTrigger(storage, self.hint_created, self.clock)
-        self.waiter: Final = self._make_waiter()
+        self.waiter: Final = self._waiters(storage, self.notifier, self.keys, self.clock)
         """Wakes those who wait for tasks to end."""
         self._closed = False
         self.control: Final = Control(self)
         """Pausing, editing, and acting on many tasks at once."""
-
-    def _make_waiter(self) -> TaskWaiter:
-        return TaskWaiter(self.storage, self.notifier, self.keys, self.clock)
 
     # -- producing -----------------------------------------------------------------------------
 
@@ -127,9 +126,33 @@ class TaskService:
             return enqueue_inside(layers, self.registry, tasks, self._create)
         return self._create(tasks)
 
-    def _create(self, tasks: Sequence[NewTask]) -> list[Created]:
+    def create_children(
+        self, runner_id: str, owner: TaskEpoch, tasks: Sequence[NewTask]
+    ) -> list[Created]:
+        """As `create_tasks`, on behalf of a task that this runner executes in this epoch.
+
+        Raises InvalidTask, and writes nothing, if it does not.
+        """
+
+        def store(tasks: Sequence[NewTask]) -> list[Created]:
+            made = self.storage.create_children(runner_id, owner, tasks)
+            if made is None:
+                why = "made no children: not owned any more"
+                raise InvalidTask(owner.task_id, runner_id, owner.epoch, why)
+            return made
+
+        write = partial(self._create, store=store)
+        if self.registry is not None and (layers := self.registry.middlewares):
+            return enqueue_inside(layers, self.registry, tasks, write)
+        return write(tasks)
+
+    def _create(
+        self,
+        tasks: Sequence[NewTask],
+        store: Callable[[Sequence[NewTask]], list[Created]] | None = None,
+    ) -> list[Created]:
         self._check_sizes(tasks)
-        created = self.storage.create_tasks(tasks)
+        created = (store or self.storage.create_tasks)(tasks)
         if len(created) < len(tasks):  # the framework is switched off: nothing was written
             return [Created(0, is_new=False) for _ in tasks]
         if any(item.is_new for item in created):

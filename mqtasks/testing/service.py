@@ -36,6 +36,7 @@ class TestingService(TaskService):
 
     __test__ = False
 
+    _waiters = QuietWaiter
     on_work: Callable[[], None] | None = None
 
     def hint_created(self) -> None:
@@ -43,6 +44,3 @@ class TestingService(TaskService):
         self.notifier.publish(self.keys.created)
         if self.on_work is not None:
             self.on_work()
-
-    def _make_waiter(self) -> QuietWaiter:
-        return QuietWaiter(self.storage, self.notifier, self.keys, self.clock)

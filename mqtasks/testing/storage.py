@@ -7,7 +7,6 @@ commit, which only a crash between the two could tell from one transaction: ther
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final, NamedTuple
@@ -174,16 +173,14 @@ def uncommitted_of(storage: TaskStorage) -> tuple[Stuck, ...]:
 
 def _begin(handle: Handle) -> None:
     driver = handle.driver
+    if not callable(getattr(driver, "commit", None)):
+        raise InvalidArgument(
+            "connection", type(driver).__name__, "is no database connection: it cannot commit"
+        )
     if handle.opens:
         handle.begin()
-    elif isinstance(driver, sqlite3.Connection):
+    elif hasattr(driver, "in_transaction"):  # sqlite3's
         if not driver.in_transaction:
             driver.execute("BEGIN IMMEDIATE")
-    elif type(handle) is Handle:
-        begin = getattr(driver, "begin", None)
-        if not callable(getattr(driver, "commit", None)):
-            raise InvalidArgument(
-                "connection", type(driver).__name__, "is no database connection: it cannot commit"
-            )
-        if callable(begin):
-            begin()
+    elif type(handle) is Handle and callable(getattr(driver, "begin", None)):
+        driver.begin()

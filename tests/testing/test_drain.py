@@ -403,8 +403,9 @@ def test_moments_and_durations_are_checked(mqtasks_app: TaskTester) -> None:
         manual(shop.app, start=naive)
 
 
-def test_another_storage_may_be_used(sqlite_url: str) -> None:
-    with manual(shop.app, url=sqlite_url) as tasks:
+@pytest.mark.parametrize("fixture", ["sqlite_url", "mysql_url"])
+def test_another_storage_may_be_used(request: pytest.FixtureRequest, fixture: str) -> None:
+    with manual(shop.app, url=request.getfixturevalue(fixture)) as tasks:
         handle = shop.flaky.enqueue(1)
         tasks.drain()
         tasks.advance(10)

@@ -143,6 +143,17 @@ def test_a_completion_in_a_session_that_the_task_commits(
     assert handle.result() == "done"
 
 
+def test_what_cannot_commit_is_refused(mqtasks_app: TaskTester) -> None:
+    @shop.app.task(name=f"senseless-{id(mqtasks_app)}")
+    def senseless() -> None:
+        with current_context().transaction("no connection"):
+            pass
+
+    senseless.enqueue()
+
+    assert "it cannot commit" in mqtasks_app.drain().failed[0].reason
+
+
 app = MQTasks("mysql://nobody@127.0.0.1:1/nothing")
 database = ""
 
