@@ -106,27 +106,6 @@ def test_p8_a_poison_task_fails_alone_and_its_neighbours_succeed(
 
 
 @pytest.mark.timeout(120)
-def test_a_rolling_restart_loses_nothing_and_burns_no_attempt(
-    tmp_path: Path, mysql_url: str, redis_url: str
-) -> None:
-    with open_site(tmp_path, mysql_url, redis_url, **HEARTBEATS) as site, shop.at(mysql_url):
-        site.scheduler()
-        worker = site.worker("roll", "--parallelism", "4")
-        handles = shop.double.enqueue_many([(n,) for n in range(1000)])
-        for _ in range(3):
-            seen = len(traces(tmp_path, "double"))
-            eventually(lambda: len(traces(tmp_path, "double")) > seen, 20, "tasks run")  # noqa: B023
-            assert site.stop(worker) == 0
-            worker = site.worker("roll", "--parallelism", "4")
-            handles += shop.double.enqueue_many([(n,) for n in range(1000)])
-
-        assert [handle.result(60) for handle in handles] == [2 * n for n in range(1000)] * 4
-        tasks = shop.app.service.query_task()
-        assert {(task.attempt, task.crashes) for task in tasks} == {(0, 0)}
-        assert len(traces(tmp_path, "double")) == 4000
-
-
-@pytest.mark.timeout(120)
 def test_p3_while_renewals_are_blocked_a_live_key_keeps_the_task_and_its_expiry_moves_it(
     tmp_path: Path, mariadb: MariaDBServer, mysql_url: str, redis_url: str
 ) -> None:
