@@ -35,6 +35,8 @@ def executor_of(definition: TaskDefinition, middlewares: Sequence[Middleware] = 
     that cannot stand around this one.
     """
     if definition.isolation == "process":
+        if middlewares:
+            surrounded(definition, middlewares)  # what it refuses, the process would find too late
         return IsolatedCall(definition)
     if middlewares:
         wrapped = surrounded(definition, middlewares)

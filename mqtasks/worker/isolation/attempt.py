@@ -12,6 +12,7 @@ import msgspec
 from mqtasks.model import ExecuteResult, Progress
 from mqtasks.worker.held import Held
 from mqtasks.worker.isolation.call import IsolatedCall
+from mqtasks.worker.isolation.deaths import stacks
 from mqtasks.worker.isolation.frames import (
     Completing,
     Gone,
@@ -121,7 +122,7 @@ class IsolatedAttempt:
                 if rest <= 0:
                     child.kill()
                     why = f"was not ready after {self._start_timeout:g} s"
-                    return NotReady(why, child.dumps())
+                    return NotReady(why, stacks(child.dumps()))
                 self._wait(rest)
 
     @property

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from mqtasks.model import SUCCESS, AttemptOutcome, ExecuteResult
 from mqtasks.retry import retry_delay_ms
 from mqtasks.storage.checks import cap_error
+from mqtasks.worker.deadlines import in_time
 from mqtasks.worker.describe import capped, error_text
 from mqtasks.worker.executor import Execution
 from mqtasks.worker.held import Cancel, Held
@@ -45,7 +46,7 @@ class IsolatedExecution(Execution):
 
     def run(self, held: Held) -> None:
         """Run a task in a child process, to its end or the end of the child."""
-        if held.cancel_reason:
+        if not self._may_start(held):
             self._end(held, self._interrupted(held))
             return
         call = held.executor.isolated
@@ -116,12 +117,13 @@ class IsolatedExecution(Execution):
                 return self._returned(held, outcome)  # it may not have heard of a cancellation
             case Gone(failed=failed, released=released):
                 held.completion = None
-                return failed or Released(released)
+                # Its process knows nothing of a deadline beyond this attempt.
+                return in_time(held, failed, self._now()) if failed else Released(released)
             case GivenUp():
                 return self._interrupted(held)
             case NotReady(error=error, traceback=traceback):
                 text = capped(f"the process for isolated tasks {error}")
-                return self._failed(held, None, text, stacks(traceback), AttemptOutcome.FAILED)
+                return self._failed(held, None, text, traceback, AttemptOutcome.FAILED)
             case Died():
                 return self._died(held, answer)
 

@@ -22,7 +22,7 @@ class Prepare(msgspec.Struct, tag=1, array_like=True, frozen=True):
     path: tuple[str, ...]
     """Where modules are looked for: ``sys.path``."""
     settings: dict[str, Any] | None
-    """See `settings_to_dict`; None: the app's own."""
+    """See `settings_to_dict`; None: the tasks are in the runner's memory."""
     runner_id: str
     logger: str
     max_result_bytes: int

@@ -36,6 +36,7 @@ from mqtasks.worker.isolation.reports import Reports
 from mqtasks.worker.isolation.wire import ChildWire
 from mqtasks.worker.messages import settings_from_dict
 from mqtasks.worker.outcome import Committed, Failed, Released
+from mqtasks.worker.relatives import Relatives
 from mqtasks.worker.steps import StoredSteps
 from mqtasks.worker.transaction import Transactions
 
@@ -68,10 +69,11 @@ class Workplace:
         self._executors: dict[int | str, Executor] = {}
         self._apps: list[WorkerApp] = []
         refuse_memory(_ELSEWHERE)
-        settings = settings_from_dict(order.settings) if order.settings is not None else None
-        if settings is not None:
-            prepare(settings)
-        self._settings = settings
+        if order.settings is not None:
+            self._settings = settings_from_dict(order.settings)
+            prepare(self._settings)
+        else:
+            self._settings = Settings(url="memory://")  # never what the app says otherwise
         sys.path[:] = order.path
         self._app = load(order.app) if order.app else None
         if self._app is not None:
@@ -91,6 +93,7 @@ class Workplace:
                 logging.getLogger(order.logger),
                 _Transactions(order.runner_id, storage, now, limit, wire=wire, noted=noted),
                 StoredSteps(order.runner_id, storage, canceller, limit),
+                Relatives(order.runner_id, self._service, canceller),
             ),
             lambda _held: None,
             lambda _held: None,
@@ -191,8 +194,7 @@ class Workplace:
     def _use(self, app: WorkerApp) -> None:
         if all(app is not known for known in self._apps):
             self._apps.append(app)
-            if self._settings is not None:
-                app.configure(self._settings)
+            app.configure(self._settings)
 
     def _service(self) -> TaskService:
         """Return the connection of this process, made when a task first needs it."""

@@ -14,6 +14,7 @@ from mqtasks.config import Settings
 from mqtasks.events import bus
 from mqtasks.model import AsyncTask, Attempt, TaskMetadata
 from mqtasks.runtime import Runtime
+from mqtasks.service import TaskService
 from mqtasks.worker import RunnerOptions, TaskRunner
 
 WAIT = 40.0
@@ -22,10 +23,12 @@ WAIT = 40.0
 class Bench:
     """Its own connection, so that several may work with one application."""
 
-    def __init__(self, app: MQTasks, url: str, **options: Any) -> None:
+    def __init__(self, app: MQTasks, where: str | TaskService, **options: Any) -> None:
+        """``where`` is a URL, or a service that the bench closes."""
         self.app = app
-        self._runtime = Runtime.open(Settings.load(environ={}, url=url))
-        self.service = self._runtime.service
+        if isinstance(where, str):
+            where = Runtime.open(Settings.load(environ={}, url=where)).service
+        self.service = where
         self.storage = self.service.storage
         lease = {"heartbeat_interval": 0.3, "heartbeat_timeout": 60.0, "heartbeat": "thread"}
         self.options = RunnerOptions(**{"parallelism": 3, **lease, **options})
@@ -106,4 +109,4 @@ class Bench:
         self.runner.stop(0)
         for forget in self._forget:
             forget()
-        self._runtime.close()
+        self.service.close()
