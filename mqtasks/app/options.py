@@ -40,6 +40,8 @@ class OptionFields(TypedDict, total=False):
     memory: int
     resources: Mapping[str, float]
     timeout: Duration
+    deadline: Duration | datetime
+    """From creation, or an aware moment: ``deadline_at`` then."""
     priority: int
     max_reassign_times: int
     retention: Duration | None
@@ -79,6 +81,9 @@ def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOption
         return base
     fields: dict[str, Any] = {}
     for name, value in changes.items():
+        if name == "deadline":
+            fields |= _deadline(value)
+            continue
         field = SHORT_NAMES.get(name, name)
         if field not in TaskOptions.__struct_fields__:
             known = ", ".join((*TaskOptions.__struct_fields__, *SHORT_NAMES))
@@ -90,6 +95,15 @@ def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOption
     changed = msgspec.structs.replace(base, **fields)
     changed.validate()
     return changed
+
+
+def _deadline(value: Any) -> dict[str, Any]:
+    if not isinstance(value, datetime):
+        seconds = value.total_seconds() if isinstance(value, timedelta) else value
+        return {"deadline": seconds, "deadline_at": 0}
+    if value.tzinfo is None:
+        raise InvalidArgument("deadline", value, "must be aware: add tzinfo, for example UTC")
+    return {"deadline": 0.0, "deadline_at": max(1, int(value.timestamp() * 1000))}
 
 
 _BACKOFF: Final = ("retry_interval", "backoff_factor", "backoff_max", "jitter")

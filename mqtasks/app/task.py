@@ -108,7 +108,8 @@ class Task(Generic[P, R]):
 
         Fields of `TaskOptions`, for example ``priority`` or ``max_retry_times``; what lasts is
         given in seconds or as a timedelta. ``key`` is short for ``concurrency_key``, ``delay`` for
-        ``delay_duration``: how long from now the task is due. And, for a call alone:
+        ``delay_duration``: how long from now the task is due. ``deadline`` may be an aware datetime
+        as well. And, for a call alone:
 
         ``id``: the producer's own unique name (up to 255 bytes): creating it twice creates it once.
         ``at``: an aware datetime at which the task is due, instead of a delay.

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 @option("--unique-key", metavar="TEXT", help="What makes calls equal, instead of their arguments.")
 @option("--delay", type=click.FloatRange(min=0), metavar="SECONDS", help="Due this much later.")
 @option("--at", metavar="TIME", help="Due then: ISO 8601 with offset, 2030-01-31T12:00+00:00.")
+@option(
+    "--deadline",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="Fails if it has not ended this long after its creation.",
+)
 @option("--priority", type=int, help="Higher runs first.")
 @option("--parent", default="", metavar="ID", help="Metadata id that groups tasks.")
 @option(
@@ -52,6 +58,7 @@ def enqueue(
     unique_key: str | None,
     delay: float | None,
     at: str | None,
+    deadline: float | None,
     priority: int | None,
     parent: str,
     wait: float | None,
@@ -77,6 +84,8 @@ def enqueue(
     changes: dict[str, Any] = {}
     if delay is not None:
         changes["delay_duration"] = delay
+    if deadline is not None:
+        changes |= {"deadline": deadline, "deadline_at": 0}
     if priority is not None:
         changes["priority"] = priority
     options = msgspec.structs.replace(target.options, **changes)

@@ -42,6 +42,7 @@ def task_record(task: AsyncTask, attempts: list[Attempt]) -> Row:
     result = task.execute_result
     return task_row(task) | {
         "last_heartbeat_at": task.last_heartbeat,
+        "deadline_at": task.deadline,
         "reassigned": task.reassigned,
         "options": to_builtins(task.metadata.options),
         "context": readable(task.metadata.context),

@@ -93,13 +93,15 @@ TRANSITIONS: dict[TaskStatus, frozenset[TaskStatus]] = {
             TaskStatus.CREATED,  # its parents have ended
             TaskStatus.SCHEDULED,  # likewise, but it is due later
             TaskStatus.CANCELED,  # canceled; or a parent ended badly, and its policy says so
-            TaskStatus.COMPLETED,  # a parent ended badly, and its policy says: FAILED
+            TaskStatus.COMPLETED,  # a parent ended badly, and its policy says: FAILED; a deadline
         }
     ),
-    # due; canceled before it was due
-    TaskStatus.SCHEDULED: frozenset({TaskStatus.CREATED, TaskStatus.CANCELED}),
-    # allocated; canceled before it was allocated
-    TaskStatus.CREATED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELED}),
+    # due; canceled before it was due; or FAILED by then, because of its deadline
+    TaskStatus.SCHEDULED: frozenset(
+        {TaskStatus.CREATED, TaskStatus.CANCELED, TaskStatus.COMPLETED}
+    ),
+    # allocated; canceled before it was allocated; or FAILED by then, because of its deadline
+    TaskStatus.CREATED: frozenset({TaskStatus.RUNNING, TaskStatus.CANCELED, TaskStatus.COMPLETED}),
     TaskStatus.RUNNING: frozenset(
         {
             TaskStatus.COMPLETED,  # success, or failure with no retry left

@@ -158,14 +158,7 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
             raise InvalidArgument(
                 "options.retention", self.retention, f"must be >= 0 and <= {_HIGHEST:.0f}, or None"
             )
-        if not 0 <= self.deadline_at <= _HIGHEST:
-            raise InvalidArgument(
-                "options.deadline_at", self.deadline_at, f"must be >= 0 and <= {_HIGHEST:.0f}"
-            )
-        if self.deadline and self.deadline_at:
-            raise InvalidArgument(
-                "options.deadline", self.deadline, "give either deadline or deadline_at, not both"
-            )
+        self._check_deadline()
         self._check_limits()
         self._check_placement()
         for tag in self.tags:
@@ -186,6 +179,16 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         if size > _MAX_HEADERS:
             raise InvalidArgument(
                 "options.headers", size, f"have that many bytes, the limit is {_MAX_HEADERS}"
+            )
+
+    def _check_deadline(self) -> None:
+        if not 0 <= self.deadline_at <= _HIGHEST:
+            raise InvalidArgument(
+                "options.deadline_at", self.deadline_at, f"must be >= 0 and <= {_HIGHEST:.0f}"
+            )
+        if self.deadline and self.deadline_at:
+            raise InvalidArgument(
+                "options.deadline", self.deadline, "give either deadline or deadline_at, not both"
             )
 
     def _check_limits(self) -> None:

@@ -9,6 +9,7 @@ from mqtasks.model import Leadership
 from mqtasks.scheduler.allocator import Allocator
 from mqtasks.scheduler.cadence import Cadence
 from mqtasks.scheduler.cron import CronFirer
+from mqtasks.scheduler.expirer import Expirer
 from mqtasks.scheduler.leader import LeaderElection
 from mqtasks.scheduler.options import SchedulerOptions
 from mqtasks.scheduler.promoter import Promoter
@@ -69,6 +70,7 @@ class Components:
         self.resolver: Final = Resolver(
             service, leadership, cadence(), poll=options.resolve_poll, batch=options.resolve_batch
         )
+        self.expirer: Final = Expirer(service, leadership, poll=options.promote_poll)
         self.rescuer: Final = Rescuer(
             service,
             leadership,

@@ -46,7 +46,8 @@ class SchedulerOptions(msgspec.Struct, frozen=True, kw_only=True):
     promote_batch: int = 1_000
     """Most due tasks turned CREATED in one transaction; 1 to 100,000."""
     promote_poll: float = 1.0
-    """How often to ask when the next task is due, at least; more than 0."""
+    """How often to ask when the next task is due, at least, and which deadlines are over; more
+    than 0."""
     resolve_poll: float = 1.0
     """How often to ask whether any task waits for others, at least; more than 0."""
     resolve_batch: int = 500

@@ -77,6 +77,7 @@ class Scheduler:
         )
         self._cron: Final = self._loop("cron", parts.cron.run_once, options.cron_poll)
         self._others: Final = (
+            self._loop("expirer", parts.expirer.run_once, options.promote_poll),
             self._loop("rescuer", parts.rescuer.run_once, options.rescue_interval),
             self._loop("pruner", parts.pruner.run_once, options.prune_interval),
             self._loop("stats", parts.stats.run_once, options.stats_interval),
@@ -136,6 +137,7 @@ class Scheduler:
         return min(
             self._elect(),
             parts.cron.run_once(),
+            parts.expirer.run_once(),
             parts.promoter.run_once(),
             parts.rescuer.run_once(),
             parts.resolve(),

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mqtasks.clock import Clock
 from mqtasks.model import AsyncTask, TaskStatus
 from mqtasks.worker.cancel import Canceller
+from mqtasks.worker.deadlines import expire
 from mqtasks.worker.dispatcher import Dispatcher
 from mqtasks.worker.executors import Executor
 from mqtasks.worker.held import Cancel, Held, Holdings, Phase, hold
@@ -22,7 +23,8 @@ class Admission:
     """Admits each (task, epoch) once, up to ``capacity`` tasks. Safe from many threads.
 
     Tasks without an executor here are given back, never failed: the scheduler does not send any,
-    but whoever allocates by hand may. ``settle(held)`` takes those, and canceled ones.
+    but whoever allocates by hand may. ``settle(held)`` takes those, canceled ones, and those whose
+    deadline is over; ``watch(held)`` those that have one.
     """
 
     def __init__(
@@ -35,6 +37,8 @@ class Admission:
         dispatcher: Dispatcher,
         canceller: Canceller,
         settle: Callable[[Held], None],
+        watch: Callable[[Held], None],
+        database_ms: Callable[[], int],
         clock: Clock,
         log: logging.Logger,
     ) -> None:
@@ -45,6 +49,8 @@ class Admission:
         self._dispatcher = dispatcher
         self._canceller = canceller
         self._settle = settle
+        self._watch = watch
+        self._database_ms = database_ms
         self._now = clock.monotonic
         self._log = log
         self._lock = threading.Lock()
@@ -86,9 +92,20 @@ class Admission:
                 self._refuse(held, "executor not registered here")
             elif task.status is TaskStatus.CANCEL_REQUESTED:
                 self._refuse(held, Cancel.CANCELED)
+            elif task.deadline and not self._in_time(held, now):
+                expire(held)
+                self._settle(held)
             else:
                 accepted.append(held)
         return accepted
+
+    def _in_time(self, held: Held, now: float) -> bool:
+        """Return whether a task with a deadline may start; if so it is watched from now on."""
+        left = (held.task.deadline - self._database_ms()) / 1000
+        held.expires = held.deadline = now + left
+        if left > 0:
+            self._watch(held)
+        return left > 0
 
     def _refuse(self, held: Held, reason: str) -> None:
         held.phase = Phase.ENDED

@@ -113,7 +113,8 @@ class TaskContext:
 
     @property
     def cancel_reason(self) -> str:
-        """Why: ``canceled``, ``timeout``, ``reassigned``, ``lease lapsed`` or ``shutdown``; ``""``.
+        """Why: ``canceled``, ``timeout``, ``deadline``, ``reassigned``, ``lease lapsed`` or
+        ``shutdown``; ``""`` = go on.
 
         After ``reassigned`` and ``lease lapsed`` another runner may execute the task already.
         """
@@ -153,11 +154,14 @@ class TaskContext:
 
     @property
     def deadline(self) -> float | None:
-        """When the task's timeout is over, in seconds of `Clock.monotonic`; None = it has none."""
+        """When this attempt's time is over, in seconds of `Clock.monotonic`; None = never.
+
+        By its timeout or the task's own deadline, whichever comes first.
+        """
         return self._held.deadline or None
 
     def remaining(self) -> float | None:
-        """Return the seconds left of the task's timeout, >= 0; None if it has none."""
+        """Return the seconds that are left until then, >= 0; None = any number."""
         if not self._held.deadline:
             return None
         return max(0.0, self._held.deadline - self._surroundings.now())

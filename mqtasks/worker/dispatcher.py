@@ -14,7 +14,7 @@ from typing import Protocol
 
 from mqtasks.clock import Clock
 from mqtasks.worker.board import Board
-from mqtasks.worker.held import Cancel, Held, Phase
+from mqtasks.worker.held import Cancel, Held, Phase, time_limit
 from mqtasks.worker.waiting import Waiting
 
 
@@ -194,9 +194,8 @@ class Dispatcher:
         held.slot = slot
         held.phase = Phase.STARTING
         held.started = now
-        timeout = held.task.metadata.options.timeout
-        if timeout:
-            held.deadline = now + timeout
+        if held.expires or held.task.metadata.options.timeout:
+            held.deadline = time_limit(held, now)
         self.started_total += 1
         return held
 
@@ -218,7 +217,7 @@ class Dispatcher:
         """Start a task whose start has been written; its time counts from now."""
         now = self._now()
         if held.deadline:
-            held.deadline += now - held.started
+            held.deadline = time_limit(held, now)
         held.started = now
         if now >= self._board.trusted_until:
             held.cancel_reason = held.cancel_reason or Cancel.LEASE
@@ -230,7 +229,7 @@ class Dispatcher:
         """Count an isolated task's time from now: its process is ready for it."""
         now = self._now()
         if held.deadline:
-            held.deadline += now - held.started
+            held.deadline = time_limit(held, now)
         held.started = now
         if held.deadline:
             self._watch(held)

@@ -26,6 +26,7 @@ from mqtasks.process.interrupt import Guard, guard_of_thread
 from mqtasks.retry import Rng, RunAgain
 from mqtasks.worker.board import Board
 from mqtasks.worker.context import Surroundings, TaskContext, current
+from mqtasks.worker.deadlines import in_time, too_late
 from mqtasks.worker.describe import capped, error_text, traceback_text
 from mqtasks.worker.held import Cancel, Held, Phase
 from mqtasks.worker.outcome import Committed, Failed, Outcome, Released
@@ -67,7 +68,7 @@ class Execution:
 
     def run(self, held: Held) -> None:
         """Run a plain executor in this thread."""
-        if held.cancel_reason:
+        if not self._may_start(held):
             self._end(held, self._interrupted(held))
             return
         self._begin(held)
@@ -107,7 +108,7 @@ class Execution:
 
     async def run_async(self, held: Held) -> None:
         """Run an async executor in the current asyncio task, whose context is its own."""
-        if held.cancel_reason:
+        if not self._may_start(held):
             self._end_async(held, self._interrupted(held))
             return
         self._begin(held)
@@ -223,7 +224,8 @@ class Execution:
         """Return what the executor itself has decided."""
         text = str(verdict)
         if isinstance(verdict, Snooze):
-            return Failed(text, "", AttemptOutcome.SNOOZED, round(verdict.after * 1000))
+            snoozed = Failed(text, "", AttemptOutcome.SNOOZED, round(verdict.after * 1000))
+            return in_time(held, snoozed, self._now())
         if isinstance(verdict, errors.Cancel):
             return Failed(text, "", AttemptOutcome.CANCELED)
         return self._failed(held, verdict, text, "", AttemptOutcome.FAILED)
@@ -269,7 +271,10 @@ class Execution:
         return self._failed(held, error, error_text(error), "", AttemptOutcome.FAILED)
 
     def _timed_out(self, held: Held, error: BaseException | None) -> Outcome:
+        final = held.cancel_reason == Cancel.DEADLINE
         text = f"timed out after {held.task.metadata.options.timeout:g} s"
+        if final:
+            text = too_late(held)
         trace = f"{_STACK}{held.stack}" if held.stack else ""
         if held.abandoned:
             text = f"{text}; it does not give up, and was abandoned"
@@ -277,6 +282,8 @@ class Execution:
             trace = f"{trace}\n{traceback_text(error)}" if trace else traceback_text(error)
             if not isinstance(error, _INTERRUPTIONS):
                 text = f"{text}; then {error_text(error)}"
+        if final:
+            return Failed(text, trace, AttemptOutcome.TIMED_OUT)
         return self._failed(held, TimeoutError(text), text, trace, AttemptOutcome.TIMED_OUT)
 
     def _failed(
@@ -294,7 +301,13 @@ class Execution:
             return Failed(text, trace, kind)
         if decision.problem:
             text = capped(f"{text}\n{decision.problem}")
-        return Failed(text, trace, kind, decision.delay_ms)
+        return in_time(held, Failed(text, trace, kind, decision.delay_ms), self._now())
+
+    def _may_start(self, held: Held) -> bool:
+        """Return whether an allocated task is still to be executed."""
+        if held.expires and self._now() >= held.expires and not held.cancel_reason:
+            held.cancel_reason = Cancel.DEADLINE
+        return not held.cancel_reason
 
 
 def _call(context: TaskContext, held: Held) -> Any:

@@ -68,7 +68,9 @@ class Held(msgspec.Struct, eq=False):
     started: float = 0.0
     ended: float = 0.0
     deadline: float = 0.0
-    """When its timeout is over; 0 = never."""
+    """When its time is over, by its timeout or its deadline; 0 = never."""
+    expires: float = 0.0
+    """When the task's deadline is over, all attempts included; 0 = never."""
     marked: bool = False
     """Storage knows that it has started."""
     outcome: Outcome | None = None
@@ -113,6 +115,13 @@ def hold(task: AsyncTask, executor: Executor, now: float) -> Held:
         task.epoch > 1 or crashed,
         crashed and executor.isolated is None,
     )
+
+
+def time_limit(held: Held, start: float) -> float:
+    """Return when the time of a task that starts then is over; 0 = never."""
+    timeout = held.task.metadata.options.timeout
+    over = start + timeout if timeout else 0.0
+    return held.expires if held.expires and not 0 < over <= held.expires else over
 
 
 class Holdings:

@@ -157,6 +157,8 @@ class Parts:
             settle=settle,
             clock=clock,
             log=options.log,
+            watch=self._watch,
+            database_ms=service.database_clock.now_ms,
         )
         self.fetcher: Final = Fetcher(
             identity=self.identity,
@@ -329,6 +331,9 @@ class Parts:
 
     def _exhausted(self) -> None:
         self.on_exhausted()
+    def _watch(self, held: Held) -> None:
+        self.watchdog.watch(held)
+
 
     def _insist(self, held: Held) -> None:
         if held.executor.isolated is None:  # else its process is ended, if need be

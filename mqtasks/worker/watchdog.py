@@ -11,6 +11,7 @@ from typing import Final
 from mqtasks.clock import Clock
 from mqtasks.worker.board import Board
 from mqtasks.worker.cancel import Canceller
+from mqtasks.worker.deadlines import expire
 from mqtasks.worker.dispatcher import Dispatcher
 from mqtasks.worker.escalation import Escalation
 from mqtasks.worker.fetcher import Fetcher
@@ -117,8 +118,20 @@ class Watchdog:
             while deadlines and (deadlines[0][0] <= now or deadlines[0][2].phase is Phase.ENDED):
                 over.append(heapq.heappop(deadlines)[2])
             upcoming = deadlines[0][0] - now if deadlines else float("inf")
+        over = [held for held in over if held.phase is not Phase.ENDED and not held.cancel_reason]
+        self._expire([held for held in over if held.phase is Phase.WAITING])
         for held in over:
-            if held.phase is not Phase.ENDED and not held.cancel_reason:
+            if held.phase is not Phase.ENDED:
                 held.stack = stack_of(held)
-                self._canceller.cancel(held, Cancel.TIMEOUT)
+                expired = held.expires and now >= held.expires
+                self._canceller.cancel(held, Cancel.DEADLINE if expired else Cancel.TIMEOUT)
         return upcoming
+
+    def _expire(self, waiting: list[Held]) -> None:
+        """End tasks whose deadline is over before they got a slot; some may get one just now."""
+        if not waiting:
+            return
+        over = set(waiting)
+        for held in self._dispatcher.withdraw(over.__contains__):
+            expire(held)
+            self._settle(held)

@@ -6,6 +6,7 @@
 
 from mqtasks.storage.contract.children import ChildOperations
 from mqtasks.storage.contract.cron import CronOperations
+from mqtasks.storage.contract.deadlines import DeadlineOperations
 from mqtasks.storage.contract.dependencies import DependencyOperations, Resolution
 from mqtasks.storage.contract.joined import JoinedTransaction
 from mqtasks.storage.contract.pauses import PauseOperations
@@ -50,6 +51,7 @@ __all__ = [
     "ChildOperations",
     "Completion",
     "CronOperations",
+    "DeadlineOperations",
     "DependencyOperations",
     "ExecutorCount",
     "ExecutorLimit",
@@ -94,6 +96,7 @@ class TaskStorage(
     WaitOperations,
     DependencyOperations,
     ChildOperations,
+    DeadlineOperations,
     WindowOperations,
 ):
     """Where tasks live. Implementations: `MemoryTaskStorage`, `SQLiteTaskStorage`, MySQL's."""

@@ -169,6 +169,6 @@ class QueueOperations(ABC):
         """Run FAILED and CANCELED tasks again: CREATED, due now, attempt, crashes, reassigned 0.
 
         The epoch and the history are kept, and the steps unless ``keep_steps`` is False. A task
-        that had waited for others does not wait for them again. Returns
-        the ids that were requeued.
+        that had waited for others does not wait for them again, and a deadline is lifted: whoever
+        asks for this overrules it. Returns the ids that were requeued.
         """

@@ -28,6 +28,7 @@ from mqtasks.storage.contract import (
     Limit,
     QueueOperations,
 )
+from mqtasks.storage.deadlines import lifted
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.rows import Row
 from mqtasks.storage.quota import Quota, needs_keys
@@ -196,6 +197,9 @@ class MemoryQueue(MemoryBase, QueueOperations):
                 row.attempt = row.crashes = row.reassigned = 0
                 row.started_at = row.completed_at = 0
                 row.result = None
+                left = lifted(row.options)
+                if left is not None:
+                    row.options = left
                 tables.link(row)
                 if not keep_steps:
                     tables.steps.pop(task_id, None)

@@ -9,6 +9,7 @@ from mqtasks.storage.contract import Capabilities, TaskStorage
 from mqtasks.storage.memory.base import Transaction
 from mqtasks.storage.memory.children import MemoryChildren
 from mqtasks.storage.memory.cron import MemoryCron
+from mqtasks.storage.memory.deadlines import MemoryDeadlines
 from mqtasks.storage.memory.dependencies import MemoryDependencies
 from mqtasks.storage.memory.leases import MemoryLeases
 from mqtasks.storage.memory.pauses import MemoryPauses
@@ -30,6 +31,7 @@ class MemoryTaskStorage(
     MemorySteps,
     MemoryDependencies,
     MemoryChildren,
+    MemoryDeadlines,
     MemoryWindows,
     TaskStorage,
 ):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections import defaultdict
 from collections.abc import Iterator
 from typing import TypeVar
@@ -21,6 +22,7 @@ from mqtasks.model import (
     options_from_bytes,
 )
 from mqtasks.storage.checks import MAX_NUMBER
+from mqtasks.storage.deadlines import first_look
 from mqtasks.storage.memory.edges import Edges
 from mqtasks.storage.memory.ordered import Ordered
 from mqtasks.storage.memory.rows import Row
@@ -76,6 +78,8 @@ class Tables:
         self.runners: dict[str, RunnerRow] = {}
         self.leases: dict[str, LeaseRow] = {}
         self.windows: dict[bytes, tuple[int, str, int]] = {}
+        self.deadlines: list[tuple[int, int]] = []
+        """A heap: when to look at which task."""
         self.pauses: dict[tuple[PauseKind, str], Pause] = {}
         self.crons: dict[str, CronRow] = {}
         self.due_crons: Ordered[tuple[int, int]] = Ordered()
@@ -97,6 +101,7 @@ class Tables:
         self.by_metadata[row.metadata_id] = row.task_id
         self.link(row)
         self.note_retention(row)
+        self.note_deadline(row)
 
     def delete(self, row: Row) -> None:
         """Remove a row and its history."""
@@ -147,6 +152,12 @@ class Tables:
         retention = options_from_bytes(row.options).retention
         if retention is not None:
             self.shortest_retention = min(self.shortest_retention, round(retention * 1000))
+
+    def note_deadline(self, row: Row) -> None:
+        """Note when to look at a row, if it has a deadline."""
+        at = first_look(row.options, row.created_at)
+        if at:
+            heapq.heappush(self.deadlines, (at, row.task_id))
 
     def history(self, attempt: Attempt) -> None:
         """Write an attempt row."""

@@ -330,8 +330,8 @@ WHERE task_id IN ({in}) AND status IN (0, 4, 6);
 UPDATE mqtasks_task SET status = 5 WHERE task_id IN ({in}) AND status = 1;
 
 -- name: lock_ended
--- Ids of FAILED and CANCELED rows.
-SELECT task_id FROM mqtasks_task
+-- FAILED and CANCELED rows.
+SELECT task_id, options FROM mqtasks_task
 WHERE task_id IN ({in}) AND (status = 3 OR (status = 2 AND result_code = 1))
 ORDER BY task_id;
 
@@ -341,6 +341,10 @@ UPDATE mqtasks_task SET status = 0, runner = '', runner_generation = 0, run_at =
     attempt = 0, crashes = 0, reassigned = 0, started_at = 0, completed_at = 0,
     result_code = NULL, error = NULL, result = NULL
 WHERE task_id IN ({in}) AND status IN (2, 3);
+
+-- name: set_options
+-- Write the options of rows that do not run.
+UPDATE mqtasks_task SET options = {options} WHERE task_id IN ({task_id}) AND status = 0;
 
 -- ---- runners ---------------------------------------------------------------------------------
 
@@ -708,3 +712,34 @@ SELECT HEX(unique_key) FROM mqtasks_unique WHERE expires_at <= {now} ORDER BY ex
 -- name: delete_windows
 -- Delete windows that have expired.
 DELETE FROM mqtasks_unique WHERE unique_key IN ({in}) AND expires_at <= {now};
+
+-- ---- deadlines -------------------------------------------------------------------------------
+
+-- name: note_deadlines
+-- Note when to look at tasks; twice is harmless.
+REPLACE INTO mqtasks_deadline (metadata_id, look_at) VALUES {rows};
+
+-- name: due_deadlines
+-- Deadlines to look at, the earliest first.
+SELECT metadata_id FROM mqtasks_deadline
+WHERE look_at <= {now} ORDER BY look_at LIMIT ?;
+
+-- name: lock_due_deadlines
+-- The same with their moments, locked.
+SELECT metadata_id, look_at FROM mqtasks_deadline
+WHERE look_at <= {now} ORDER BY look_at LIMIT ?;
+
+-- name: lock_expiring
+-- What decides about the deadline of tasks, locked.
+SELECT task_id, metadata_id, status, options, created_at, {now} FROM mqtasks_task
+WHERE task_id IN ({in}) ORDER BY task_id;
+
+-- name: expire
+-- End tasks that nobody runs as FAILED.
+UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = NULL, runner = '',
+    completed_at = {now}, queue_lane = lane, queue_rank = -priority
+WHERE task_id IN ({task_id}) AND status IN (0, 4, 6);
+
+-- name: delete_deadlines
+-- Forget notes that were looked at.
+DELETE FROM mqtasks_deadline WHERE metadata_id IN ({in}) AND look_at <= ?;

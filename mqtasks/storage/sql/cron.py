@@ -16,9 +16,11 @@ from mqtasks.model import (
 )
 from mqtasks.storage.checks import check_new, check_record, checked_number
 from mqtasks.storage.contract import Trigger
+from mqtasks.storage.deadlines import metadatas_of
 from mqtasks.storage.links import check_unlinked
 from mqtasks.storage.sql.base import SqlBase, nothing, when_disabled
 from mqtasks.storage.sql.create import create_in
+from mqtasks.storage.sql.deadlines import note_deadlines_of
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.rows import Row
 from mqtasks.storage.sql.tasks import add_in
@@ -63,6 +65,7 @@ class SqlCron(SqlBase):
         """Advance the row to ``cron`` and insert ``task``; 2, or 0 and nothing is written."""
         check_record(task)
         self._note_retentions([task.metadata.options])
+        note_deadlines_of(self._db, [task.metadata])
 
         def work(session: Session) -> int:
             row = session.one("lock_cron", cron.metadata.id)
@@ -85,6 +88,7 @@ class SqlCron(SqlBase):
             check_unlinked(item.task)
             checked_number("next_time", item.next_time)
         self._note_retentions(item.task.metadata.options for item in triggers)
+        note_deadlines_of(self._db, metadatas_of(item.task for item in triggers))
         names = sorted({item.cron.metadata.id for item in triggers})
         task_ids = sorted({item.task.metadata.id for item in triggers})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from mqtasks.model import (
     Dependency,
@@ -21,9 +21,6 @@ from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.linking import Decided, listed, move_on
 from mqtasks.storage.sql.rows import Row, result_of
 
-_LOOKS: Final = 8
-"""Times that one step reads the index of open edges."""
-
 
 class SqlDependencies(SqlBase):
     """See `DependencyOperations`; links are made by `create_tasks`."""
@@ -33,13 +30,17 @@ class SqlDependencies(SqlBase):
         """Take one step: settle edges of ended parents, move children."""
         limit = checked_limit(limit)
 
-        def look(session: Session) -> tuple[list[int], int | None, list[Row]]:
-            parents, next_parent = _open_parents(session, after_parent, limit)
+        def look(session: Session) -> tuple[list[Row], list[Row]]:
+            # No optimizer here seeks from group to group reliably, so entries are read instead:
+            # of a parent that a million tasks wait for a step meets no more than others.
+            entries = session.rows("open_parents", after_parent, limit)
+            parents = list(dict.fromkeys(row[0] for row in entries))
             unended = {row[0] for row in session.rows_in("unended", parents)}
             ended = [parent for parent in parents if parent not in unended]
-            return parents, next_parent, session.rows_in("open_edges", ended, limit)
+            return entries, session.rows_in("open_edges", ended, limit)
 
-        parents, next_parent, edges = self._db.read(look)
+        entries, edges = self._db.read(look)
+        next_parent = entries[-1][0] if len(entries) == limit else None
         moved: dict[Move, list[int]] = {move: [] for move in Move}
         if edges:
             if len(edges) == limit:
@@ -49,7 +50,7 @@ class SqlDependencies(SqlBase):
             tuple(moved[Move.RELEASE]),
             tuple(moved[Move.CANCEL]),
             tuple(moved[Move.FAIL]),
-            waiting=bool(parents),
+            waiting=bool(entries),
             next_parent=next_parent,
         )
 
@@ -77,24 +78,6 @@ class SqlDependencies(SqlBase):
             )
             for parent_id, outcome, name, code, error, value in rows
         ]
-
-
-def _open_parents(session: Session, after: int, limit: int) -> tuple[list[int], int | None]:
-    """Return the next parents that open edges name, and where the step after this one starts.
-
-    No optimizer here seeks from group to group reliably. So the first entries are read, and those
-    behind their last parent: of one that a million tasks wait for, only as many are met.
-    """
-    parents: list[int] = []
-    for _ in range(_LOOKS):
-        entries = session.rows("open_parents", after, limit)
-        parents += dict.fromkeys(row[0] for row in entries)
-        if len(parents) >= limit:
-            return parents[:limit], parents[limit - 1]
-        if len(entries) < limit:
-            return parents, None
-        after = parents[-1]
-    return parents, after
 
 
 def _settle(session: Session, edges: Sequence[Row]) -> dict[Move, list[int]]:

@@ -7,6 +7,7 @@ from typing import Final
 
 from mqtasks.model import TaskStatus
 from mqtasks.storage.contract import CancelReport
+from mqtasks.storage.deadlines import lifted
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import Session
 
@@ -58,8 +59,15 @@ class SqlOperator(SqlBase):
         ids = sorted(set(task_ids))
 
         def work(session: Session) -> tuple[int, ...]:
-            ended = [row[0] for row in session.rows_in("lock_ended", ids)]
+            rows = session.rows_in("lock_ended", ids)
+            ended = [row[0] for row in rows]
             session.run_in("requeue", ended)
+            relieved = [
+                (task_id, left)
+                for task_id, options in rows
+                if (left := lifted(options)) is not None
+            ]
+            session.run_each("set_options", ("task_id", "options"), relieved)
             if not keep_steps:
                 session.run_in("delete_steps", ended)
             return tuple(ended)

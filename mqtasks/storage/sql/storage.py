@@ -12,6 +12,7 @@ from mqtasks.storage.sql.children import SqlChildren
 from mqtasks.storage.sql.create import SqlCreate
 from mqtasks.storage.sql.cron import SqlCron
 from mqtasks.storage.sql.database import Database
+from mqtasks.storage.sql.deadlines import SqlDeadlines
 from mqtasks.storage.sql.dependencies import SqlDependencies
 from mqtasks.storage.sql.lanes import SqlLanes
 from mqtasks.storage.sql.leases import SqlLeases
@@ -44,6 +45,7 @@ class SQLTaskStorage(
     SqlSteps,
     SqlDependencies,
     SqlChildren,
+    SqlDeadlines,
     SqlWindows,
     TaskStorage,
 ):

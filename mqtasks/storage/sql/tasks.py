@@ -13,6 +13,7 @@ from mqtasks.storage.contract import ExecutorCount
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.conditions import where, where_ordered
 from mqtasks.storage.sql.create import insert_missing
+from mqtasks.storage.sql.deadlines import note_deadlines_of
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.queries import template
 from mqtasks.storage.sql.rows import Row, attempt_from_row, record_values
@@ -27,6 +28,7 @@ class SqlTasks(SqlBase):
         for task in tasks:
             check_record(task)
         self._note_retentions(task.metadata.options for task in tasks)
+        note_deadlines_of(self._db, (task.metadata for task in tasks))
         return self._db.transact(lambda session: add_in(session, tasks)) if tasks else 0
 
     @when_disabled(int)
@@ -43,6 +45,7 @@ class SqlTasks(SqlBase):
         for task in tasks:
             check_record(task)
         self._note_retentions(task.metadata.options for task in tasks)
+        note_deadlines_of(self._db, (task.metadata for task in tasks))
         text, params = where(selection)
 
         def work(session: Session) -> int:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
+from msgspec.structs import replace
 
+from mqtasks.conditions import where
 from mqtasks.model import (
     SUCCESS,
     TRANSITIONS,
@@ -88,6 +90,14 @@ def _fence(stage: Stage, task: TaskEpoch) -> None:
     stage.storage.fence_lapsed(stage.leadership, "r1", 1, MAX_CRASHES)
 
 
+def _expire(stage: Stage, task: TaskEpoch) -> None:
+    found = stage.task(task.task_id)
+    metadata = replace(found.metadata, options=replace(found.metadata.options, deadline=1))
+    stage.storage.update([replace(found, metadata=metadata)], where.everything())
+    stage.clock.advance(10)
+    stage.storage.expire_due(10)
+
+
 OPERATIONS: dict[str, Operation] = {
     "promote": lambda stage, task: stage.storage.promote_due(10),
     "allocate": lambda stage, task: stage.storage.allocate_many(
@@ -116,6 +126,7 @@ OPERATIONS: dict[str, Operation] = {
     "parents succeed": lambda stage, task: _end_parent(stage, SUCCESS),
     "parents fail": lambda stage, task: _end_parent(stage, FAILURE),
     "cancel": lambda stage, task: stage.storage.cancel_many([task.task_id]),
+    "expire": _expire,
     "requeue": lambda stage, task: stage.storage.requeue_many([task.task_id]),
     "register": lambda stage, task: stage.register(),
     "report dead": lambda stage, task: stage.storage.report_dead("r1", 1, [task], 3),
@@ -164,6 +175,11 @@ CHANGES: dict[str, dict[str, TaskStatus]] = {
         "waiting": TaskStatus.CANCELED,
         "waiting till later": TaskStatus.CANCELED,
         "waiting, or failed": TaskStatus.COMPLETED,
+    },
+    "expire": {
+        "created": TaskStatus.COMPLETED,
+        "scheduled": TaskStatus.COMPLETED,
+        **dict.fromkeys(WAITING, TaskStatus.COMPLETED),
     },
     "requeue": {"failed": TaskStatus.CREATED, "canceled": TaskStatus.CREATED},
     "register": TAKEN_AWAY,
