@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from mqtasks.errors import InvalidArgument, MQTasksError, TaskInterrupted
 from mqtasks.model import MAX_MESSAGE, AsyncTask, Progress, StepRecord
 from mqtasks.process.interrupt import shield
-from mqtasks.worker.held import Held
+from mqtasks.worker.held import Cancel, Held
 from mqtasks.worker.steps import StepBook, StepStore
 from mqtasks.worker.transaction import TaskTransaction, Transactions
 
@@ -28,6 +28,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 NO_PROGRESS: Final = Progress()
+_LOST: Final = frozenset({Cancel.REASSIGNED, Cancel.LEASE})
 _making_books: Final = threading.Lock()
 
 current: ContextVar[TaskContext | None] = ContextVar("mqtasks_task_context", default=None)
@@ -85,7 +86,11 @@ class TaskContext:
 
     @property
     def epoch(self) -> int:
-        """How often the task was allocated; 1 = this is its first execution."""
+        """How often the task was allocated; 1 = this is its first execution.
+
+        A fencing token: later executions have higher ones, so whatever keeps the highest that it
+        has seen can refuse an earlier execution that comes back. See docs/how-to/context.md.
+        """
         return self._held.epoch
 
     @property
@@ -126,6 +131,15 @@ class TaskContext:
         if reason:
             held.told = True
         return reason
+
+    def is_alive(self) -> bool:
+        """Return whether this execution still owns its task, as far as its process knows.
+
+        False after ``reassigned`` and ``lease lapsed``: stop, and change nothing outside. Asks
+        nobody, and True only says that nothing else was heard: what must not happen twice takes
+        the `epoch` along.
+        """
+        return self._held.cancel_reason not in _LOST
 
     def check(self) -> None:
         """Raise TaskInterrupted if the executor shall give up."""

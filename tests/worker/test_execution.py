@@ -194,6 +194,30 @@ def test_who_returns_after_seeing_the_cancellation_has_given_up(rig, reason, loo
     assert rig.outcomes(task.id) == [AttemptOutcome.RELEASED]
 
 
+@pytest.mark.parametrize(
+    ("reason", "alive"),
+    [
+        ("lease lapsed", False),
+        ("reassigned", False),
+        ("shutdown", True),
+        ("timeout", True),
+        ("canceled", True),
+    ],
+)
+def test_m24_a_task_is_alive_until_it_is_somebody_elses(rig, reason, alive):
+    seen: list[bool] = []
+
+    def act(ctx, _task):
+        seen.append(ctx.is_alive())
+        return b"done"
+
+    run(rig, act)
+    task = run(rig, cancelling(rig, reason, act))
+    assert seen == [True, alive]
+    if not alive:
+        assert task.status is TaskStatus.COMPLETED, "asking is not giving up"
+
+
 def test_a_timeout_counts_as_a_failed_attempt(rig):
     def act(ctx, _task):
         assert ctx.remaining() == 5.0
