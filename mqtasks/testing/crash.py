@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -12,12 +12,14 @@ from mqtasks.errors import InvalidArgument
 from mqtasks.worker.context import TaskContext
 from mqtasks.worker.held import Held
 
-Point: TypeAlias = Literal["before_run", "after_step", "after_run", "after_commit"]
+Point: TypeAlias = Literal["before_run", "after_step", "after_run", "after_commit", "frozen"]
 
 CRASH_POINTS: Final[tuple[Point, ...]] = ("before_run", "after_run", "after_commit")
 """Where every task can crash: handed to its function, which has not begun; its function has
-returned, or raised, and nothing is committed; the outcome is committed, and nobody was told.
-``after_step`` is one more, for tasks with steps."""
+returned, or raised, and nothing is committed; the outcome is committed, and nobody was told."""
+EVERY_POINT: Final[tuple[Point, ...]] = (*CRASH_POINTS, "after_step", "frozen")
+"""And where only some do: after a step; and a process that does not die, but stands still for so
+long that its task moves, and goes on then."""
 
 
 class ProcessDied(BaseException):
@@ -36,9 +38,8 @@ class Crash:
         times: int = 1,
         skip: int = 0,
     ) -> None:
-        if point not in {*CRASH_POINTS, "after_step"}:
-            known = ", ".join((*CRASH_POINTS, "after_step"))
-            raise InvalidArgument("point", point, f"must be one of {known}")
+        if point not in EVERY_POINT:
+            raise InvalidArgument("point", point, f"must be one of {', '.join(EVERY_POINT)}")
         if step is not None and point != "after_step":
             raise InvalidArgument("step", step, "belongs to the point after_step")
         if times < 1:
@@ -84,10 +85,11 @@ class Crash:
 class Probe:
     """Watches one execution from inside: its error, and where it crashes."""
 
-    def __init__(self, held: Held, crashes: list[Crash]) -> None:
-        """Stand around the executor of ``held`` from now on."""
+    def __init__(self, held: Held, crashes: Sequence[Crash], freeze: Callable[[], None]) -> None:
+        """Stand around the executor of ``held``; ``freeze()`` lets its runner lose the lease."""
         self._held = held
         self._crashes = [crash for crash in crashes if crash.concerns(held)]
+        self._freeze = freeze
         self.died = False
         """Whether the process was killed while it was in the executor."""
         self.error: BaseException | None = None
@@ -113,6 +115,11 @@ class Probe:
             self.died = True
             raise ProcessDied(point)
 
+    def _enter(self) -> None:
+        if self.reached("frozen"):
+            self._freeze()
+        self._pass("before_run")
+
     def _failed(self, error: BaseException) -> None:
         if not self.died:
             self.error = error
@@ -120,7 +127,7 @@ class Probe:
 
     def _around(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         def call(context: TaskContext, task: Any) -> Any:
-            self._pass("before_run")
+            self._enter()
             try:
                 value = inner(context, task)
             except BaseException as error:
@@ -133,7 +140,7 @@ class Probe:
 
     def _around_async(self, inner: Callable[..., Any]) -> Callable[..., Any]:
         async def call(context: TaskContext, task: Any) -> Any:
-            self._pass("before_run")
+            self._enter()
             try:
                 value = await inner(context, task)
             except BaseException as error:

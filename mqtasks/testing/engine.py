@@ -27,6 +27,11 @@ from mqtasks.testing.service import TestingService
 from mqtasks.worker.held import Held
 from mqtasks.worker.options import RunnerOptions
 
+_LONGEST_FREEZE: Final = 4
+"""Heartbeat timeouts after which a frozen runner has been fenced for certain."""
+_MOST_MEANWHILE: Final = 1000
+"""Executions while one runner is frozen, at most."""
+
 
 class Engine:
     """A scheduler and as many runners as executions are nested. Safe from many threads."""
@@ -86,7 +91,7 @@ class Engine:
         if found is None:
             return None
         runner, held = found
-        probe = self._begin(held)
+        probe = self._begin(runner, held)
         try:
             with self._marked(stepping=False):
                 runner.execute(held)
@@ -100,7 +105,7 @@ class Engine:
         if found is None:
             return None
         runner, held = found
-        probe = self._begin(held)
+        probe = self._begin(runner, held)
         try:
             if held.executor.is_async:
                 await run_here(runner.parts.execution.run_async, held)
@@ -109,6 +114,13 @@ class Engine:
         finally:
             self._probes.pop(held.task_id, None)
         return self._end(runner, held, probe)
+
+    def has_work(self) -> bool:
+        """Return whether `step` would run a task."""
+        found = self._next()
+        if found is not None:
+            self._ready.appendleft(found)
+        return found is not None
 
     def _next(self) -> tuple[HandRunner, Held] | None:
         with self._lock, self._marked(stepping=True):
@@ -125,8 +137,9 @@ class Engine:
                 return None
             return self._ready.popleft()
 
-    def _begin(self, held: Held) -> Probe:
-        probe = self._probes[held.task_id] = Probe(held, self.crashes)
+    def _begin(self, runner: HandRunner, held: Held) -> Probe:
+        probe = Probe(held, self.crashes, lambda: self._freeze(runner))
+        self._probes[held.task_id] = probe
         return probe
 
     def _end(self, runner: HandRunner, held: Held, probe: Probe) -> Ran:
@@ -135,7 +148,10 @@ class Engine:
                 self._bury(runner, held, executing=True)
             else:
                 runner.commit(held)
-                if probe.reached("after_commit"):
+                if runner.frozen:
+                    runner.leave()
+                    self._runners.remove(runner)
+                elif probe.reached("after_commit"):
                     self._bury(runner, held, executing=False)
             rows = self._service.storage.load([held.task_id])
             row = rows[0] if rows else None
@@ -143,6 +159,22 @@ class Engine:
             self.history.append(ran)
             self._retire_surplus()
         return ran
+
+    def _freeze(self, runner: HandRunner) -> None:
+        """Let a runner stand still until it is fenced and all its work is done by others."""
+        runner.frozen = True
+        scheduler = self._scheduler.options
+        moment = min(scheduler.leader_renew, scheduler.heartbeat_timeout / 3)
+        with self._lock, self._marked(stepping=True):
+            for _ in range(round(_LONGEST_FREEZE * scheduler.heartbeat_timeout / moment)):
+                self._clock.advance(moment)
+                self._prepare()
+                self._scheduler.run_once()
+                if runner.fenced(self._service.storage.runners()):
+                    break
+        for _ in range(_MOST_MEANWHILE):
+            if self.step() is None:
+                return
 
     # -- time ------------------------------------------------------------------------------------
 

@@ -8,14 +8,14 @@ from typing import Any, Final, TypeVar
 
 from mqtasks.app import MQTasks, Task
 from mqtasks.errors import MQTasksError
-from mqtasks.testing.crash import CRASH_POINTS, Crash, Point
+from mqtasks.testing.assertions import code_of
+from mqtasks.testing.crash import EVERY_POINT, Crash, Point
 from mqtasks.testing.modes import manual
-from mqtasks.testing.tester import TaskTester, code_of
+from mqtasks.testing.tester import TaskTester
 
 S = TypeVar("S")
 
-_ALL: Final[tuple[Point, ...]] = (*CRASH_POINTS, "after_step")
-_MOST_MOVES: Final = 200
+_MOST_MOVES: Final = 100
 """How often time is moved on to what is scheduled, before a scenario counts as endless."""
 
 
@@ -25,7 +25,7 @@ def every_crash_point(
     invariant: Callable[[S], object],
     *,
     task: Task[..., Any] | int | str | None = None,
-    points: Sequence[Point] = _ALL,
+    points: Sequence[Point] = EVERY_POINT,
     limit: int = 1000,
     **options: Any,
 ) -> int:
@@ -34,8 +34,8 @@ def every_crash_point(
     ``scenario(tester)`` prepares its state from scratch, enqueues, and returns that state. Then
     all tasks are run, what is scheduled too, and ``invariant(state)`` is called; it asserts, or
     returns False. This is done once without a crash, then once for every single place at which
-    the process of a runner could die: before and after each execution, after each commit and each
-    step, of ``task`` or of all. ``options`` are those of `manual`.
+    the process of a runner could die, or stand still for too long: before and after each execution,
+    after each commit and each step, of ``task`` or of all. ``options`` are those of `manual`.
 
     Raises AssertionError, which names the crash that the invariant does not survive, and
     MQTasksError after ``limit`` runs or for tasks that never come to an end.

@@ -74,6 +74,8 @@ class HandRunner:
     ) -> None:
         self.busy = False
         """Whether its slot is taken."""
+        self.frozen = False
+        """Whether its process stands still."""
         self._start = start
         self._coroutines = coroutines
         executors = Executors()
@@ -128,11 +130,15 @@ class HandRunner:
 
     def beat(self) -> None:
         """Renew the lease, then act on deadlines: time may have passed."""
+        if self.frozen:
+            return
         self._keeper.run_once()
         self.parts.watchdog.run_once()
 
     def look(self) -> None:
         """Take hints, look at storage, write starts and progress."""
+        if self.frozen:
+            return
         self.parts.hints.run_once()
         self.parts.fetch_once()
         self.parts.write_once()
@@ -163,6 +169,15 @@ class HandRunner:
         self.parts.unsubscribe()
         self._keeper.bury(self._ward)
         self.parts.board.close()
+
+    def fenced(self, runners: Iterable[RunnerRecord]) -> bool:
+        """Return whether somebody has ended this generation."""
+        generation = self.parts.identity.generation
+        return any(one.id == self.id and one.generation != generation for one in runners)
+
+    def leave(self) -> None:
+        """Be forgotten: somebody has fenced this runner."""
+        self.parts.unsubscribe()
 
     def retire(self) -> None:
         """Stop in order; it must be idle."""

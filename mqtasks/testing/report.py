@@ -12,7 +12,7 @@ from mqtasks.worker.held import Held
 from mqtasks.worker.outcome import Failed
 
 Ended: TypeAlias = Literal[
-    "succeeded", "failed", "retried", "snoozed", "canceled", "crashed", "released"
+    "succeeded", "failed", "retried", "snoozed", "canceled", "crashed", "fenced", "released"
 ]
 
 
@@ -29,7 +29,8 @@ class Ran:
     """1 = its first execution."""
     ended: Ended
     """``retried``: it has failed and is scheduled again; ``crashed``: its process has died;
-    ``released``: it was interrupted and goes back, as by a shutdown."""
+    ``fenced``: somebody else has got the task meanwhile, and this outcome was refused;
+    ``released``: it was interrupted and goes back."""
     reason: str = ""
     """Why it did not succeed."""
     error: BaseException | None = None
@@ -138,7 +139,7 @@ def how_it_ended(
     if died:
         ended, reason = "crashed", "its process died"
     elif row is None or row.epoch != held.epoch:
-        ended = "released"
+        ended, reason = "fenced", reason or "the task was not its own any more"
     elif row.status is TaskStatus.CANCELED:
         ended = "canceled"
     elif row.status is TaskStatus.COMPLETED:

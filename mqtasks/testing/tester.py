@@ -6,19 +6,18 @@ import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, Unpack
+from typing import TYPE_CHECKING, Any, Final, Self
 
 from mqtasks.app import MQTasks, Task
-from mqtasks.app.options import OptionFields
 from mqtasks.clock import ManualClock, SystemClock
 from mqtasks.config import Settings
 from mqtasks.coordination.local import local_coordination
 from mqtasks.errors import InvalidArgument, MQTasksError, TaskFailed
 from mqtasks.model import AsyncTask, TaskStatus
 from mqtasks.runtime import Runtime
+from mqtasks.testing.assertions import Assertions, code_of
 from mqtasks.testing.crash import Crash, Point
 from mqtasks.testing.engine import Engine
-from mqtasks.testing.expect import Enqueued, Expectation, enqueued_of, explain, matching
 from mqtasks.testing.report import DrainReport, Ran, scheduled_of
 from mqtasks.testing.service import QuietWaiter, TestingService
 from mqtasks.testing.storage import TestingStorage, storage_of, uncommitted_of
@@ -30,7 +29,7 @@ LIMIT: Final = 1000
 """Executions of one drain before it is given up as endless."""
 
 
-class TaskTester:
+class TaskTester(Assertions):
     """Lends an application a storage, a clock and a worker of its own, until it is left.
 
     Made by `manual` and `inline`, or by the pytest fixture ``mqtasks_app``. A context manager; all
@@ -54,7 +53,7 @@ class TaskTester:
         if start is not None and start.tzinfo is None:
             raise InvalidArgument("start", start, "must be aware: add tzinfo, for example UTC")
         now_ms = SystemClock().now_ms() if start is None else round(start.timestamp() * 1000)
-        self.app: Final = app
+        super().__init__(app)
         self.clock: Final = ManualClock(now_ms)
         """The only clock there is; it stands still between calls of `advance`."""
         chosen = (settings or Settings()).replace(url=url, redis=None)
@@ -80,13 +79,11 @@ class TaskTester:
         )
         self._inline = run_inline
         self._raise_errors = raise_errors
-        self._seen = 0
         self._exits = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         """Lend the application what this has made."""
-        storage = self.service.storage
-        self._seen = max((task.id for task in storage.query()), default=0)
+        self.clear()
         self._exits.enter_context(self.app.borrowing(self._runtime))
         return self
 
@@ -124,7 +121,9 @@ class TaskTester:
                 return self._report(began)
             if raise_errors:
                 _raise(ran)
-        raise self._endless(began, limit)
+        if self._engine.has_work():
+            raise self._endless(began, limit)
+        return self._report(began)
 
     async def adrain(self, *, limit: int = LIMIT, raise_errors: bool = False) -> DrainReport:
         """As `drain`, for tests that are coroutines: async tasks run on their event loop.
@@ -138,7 +137,9 @@ class TaskTester:
                 return self._report(began)
             if raise_errors:
                 _raise(ran)
-        raise self._endless(began, limit)
+        if self._engine.has_work():
+            raise self._endless(began, limit)
+        return self._report(began)
 
     def run_next(self) -> Ran | None:
         """Run the task that is next, and nothing else; None if none is due."""
@@ -225,11 +226,14 @@ class TaskTester:
 
         ``before_run``: the task is handed to its function, which has not begun. ``after_step``: a
         step (the one called ``step``, or any) is stored. ``after_run``: the function is over, its
-        outcome not committed. ``after_commit``: it is. ``task`` names the tasks concerned, default
-        all; the first ``skip`` times are let pass, then the process dies ``times`` times. The
-        task then moves to another runner as in production: with the next epoch, and a crash
-        charged if it was in its function. The block's ``happened`` counts; MQTasksError is raised
-        if it stays 0.
+        outcome not committed. ``after_commit``: it is. ``frozen``: the process does not die, it
+        stands still before the function begins, until its lease has lapsed and all tasks were run
+        by others; then it goes on, and what it writes is refused.
+
+        ``task`` names the tasks concerned, default all; the first ``skip`` times are let pass,
+        then the process dies ``times`` times. The task moves to another runner as in production:
+        with the next epoch, and a crash charged if it was in its function. The block's
+        ``happened`` counts; MQTasksError is raised if it stays 0.
         """
         executor = None if task is None else code_of(task)
         plan = Crash(point, executor=executor, step=step, times=times, skip=skip)
@@ -253,76 +257,6 @@ class TaskTester:
         finally:
             self._engine.crashes.remove(plan)
 
-    # -- what was enqueued -----------------------------------------------------------------------
-
-    def enqueued(self, task: Task[..., Any] | int | str | None = None) -> list[Enqueued]:
-        """Return the tasks enqueued so far, of one executor or all, whatever their state is."""
-        rows = [row for row in self._rows() if row.id > self._seen]
-        if task is not None:
-            code = code_of(task)
-            rows = [row for row in rows if row.metadata.executor == code]
-        return enqueued_of(self.app, rows)
-
-    def clear(self) -> None:
-        """Let `enqueued` and the assertions begin anew; the tasks themselves stay."""
-        self._seen = max((task.id for task in self._rows()), default=self._seen)
-
-    def assert_enqueued(
-        self,
-        task: Task[..., Any] | int | str,
-        /,
-        *args: Any,
-        kwargs: Mapping[str, Any] | None = None,
-        count: int | None = None,
-        id: str | None = None,  # noqa: A002 - the field's name everywhere
-        at: datetime | None = None,
-        **options: Unpack[OptionFields],
-    ) -> list[Enqueued]:
-        """Fail the test unless a task was enqueued as described; return those that were.
-
-        ``args`` and ``kwargs`` are compared with what it was enqueued with, by parameter, however
-        it was passed; parameters left out may be anything, and so may be what equals everything
-        (``unittest.mock.ANY``). ``options`` are those of `Task.options`: ``delay=60``,
-        ``key="acme"``. ``count``: exactly that many, None = one or more. Tasks count whether they
-        have run or not.
-        """
-        __tracebackhide__ = True
-        found, expected = self._expect(task, args, kwargs, options, id=id, at=at)
-        matched = matching(expected, found)
-        if len(matched) != count if count is not None else not matched:
-            raise AssertionError(explain(expected, found, count))
-        return matched
-
-    def refute_enqueued(
-        self,
-        task: Task[..., Any] | int | str,
-        /,
-        *args: Any,
-        kwargs: Mapping[str, Any] | None = None,
-        id: str | None = None,  # noqa: A002 - as above
-        at: datetime | None = None,
-        **options: Unpack[OptionFields],
-    ) -> None:
-        """Fail the test if a task was enqueued as described; see `assert_enqueued`."""
-        __tracebackhide__ = True
-        found, expected = self._expect(task, args, kwargs, options, id=id, at=at)
-        if matching(expected, found):
-            raise AssertionError(explain(expected, found, 0))
-
-    def _expect(
-        self,
-        task: Task[..., Any] | int | str,
-        args: Sequence[Any],
-        kwargs: Mapping[str, Any] | None,
-        options: Mapping[str, Any],
-        **others: Any,
-    ) -> tuple[list[Enqueued], Expectation]:
-        given = {name: value for name, value in others.items() if value is not None}
-        wanted = Expectation(
-            code_of(task), self.app.registry, args, kwargs or {}, {**options, **given}
-        )
-        return self.enqueued(), wanted
-
     # -- what the service and the engine ask -----------------------------------------------------
 
     def _work_came(self) -> None:
@@ -344,6 +278,7 @@ class TaskTester:
     # -- reports ---------------------------------------------------------------------------------
 
     def _rows(self) -> list[AsyncTask]:
+        """Return all tasks but those that are not committed yet."""
         storage = self.service.storage
         hidden = storage.uncommitted if isinstance(storage, TestingStorage) else ()
         return [row for row in storage.query() if row.id not in hidden]
@@ -364,11 +299,6 @@ class TaskTester:
             f"drain has run {len(ran)} tasks (limit={limit}), {ran.count(most)} of them {most!r},"
             " and more are due: does a task enqueue itself? Delay it, or give drain a higher limit"
         )
-
-
-def code_of(task: Task[..., Any] | int | str) -> int | str:
-    """Return the executor code of a task, however it is named."""
-    return task.code if isinstance(task, Task) else task
 
 
 def _raise(ran: Ran) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
+from pathlib import Path
+
 import pytest
 
-from mqtasks import MQTasks, MQTasksError, TaskFailed
+from mqtasks import InvalidTask, MQTasks, MQTasksError, TaskFailed
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import AttemptOutcome
 from mqtasks.testing import CRASH_POINTS, TaskTester, every_crash_point
@@ -106,6 +109,40 @@ def test_a_crash_that_does_not_happen_is_an_error(mqtasks_app: TaskTester) -> No
         shop.note.enqueue("x")  # and nobody drains
 
 
+@pytest.mark.parametrize("task", [shop.note, shop.anote], ids=["plain", "async"])
+def test_a_frozen_process_comes_back_as_a_zombie(mqtasks_app: TaskTester, task: object) -> None:
+    with mqtasks_app.crash("frozen", task=task):  # type: ignore[arg-type]
+        handle = task.enqueue("x")  # type: ignore[attr-defined]
+        report = mqtasks_app.drain()
+
+    assert [(one.epoch, one.ended) for one in report.ran] == [(2, "succeeded"), (1, "fenced")]
+    row = handle.fetch()
+    assert (shop.events, row.epoch, row.crashes) == (["x", "x"], 2, 0)
+    assert handle.result() == "x"
+    shop.note.enqueue("the next one runs as ever")
+    assert [one.ended for one in mqtasks_app.drain().ran] == ["succeeded"]
+
+
+def test_a_zombies_transaction_is_refused(mqtasks_app: TaskTester, tmp_path: Path) -> None:
+    file = tmp_path / "orders.db"
+    connection = sqlite3.connect(file)
+    connection.execute("CREATE TABLE orders (epoch INTEGER)")
+
+    @shop.app.task(name=f"order-{id(mqtasks_app)}")
+    def order() -> None:
+        context = current_context()
+        with context.transaction(connection):
+            connection.execute("INSERT INTO orders VALUES (?)", (context.epoch,))
+
+    with mqtasks_app.crash("frozen"):
+        order.enqueue()
+        report = mqtasks_app.drain()
+
+    assert isinstance(report.of("fenced")[0].error, InvalidTask)
+    assert connection.execute("SELECT epoch FROM orders").fetchall() == [(2,)]
+    connection.close()
+
+
 def test_plans_are_checked(mqtasks_app: TaskTester) -> None:
     with pytest.raises(InvalidArgument, match="point='sometime'"):
         mqtasks_app.crash("sometime").__enter__()  # type: ignore[arg-type]
@@ -156,8 +193,8 @@ def test_an_idempotent_task_survives_every_crash() -> None:
 
     tried = every_crash_point(app, scenario, lambda state: state.balance == 30)
 
-    # Before two executions and after two, and the two that follow a crash are not broken off.
-    assert tried == len(CRASH_POINTS) * 2
+    # For each of two executions; that which follows a crash is not broken off.
+    assert tried == (len(CRASH_POINTS) + 1) * 2
 
 
 def test_a_careless_task_is_found_out() -> None:
@@ -190,7 +227,7 @@ def test_what_is_retried_or_delayed_runs_to_its_end() -> None:
     def invariant(events: list[object]) -> None:
         assert events[-1] == 2
 
-    assert every_crash_point(shop.app, scenario, invariant) == len(CRASH_POINTS) * 3
+    assert every_crash_point(shop.app, scenario, invariant) == (len(CRASH_POINTS) + 1) * 3
 
 
 def test_a_scenario_that_never_ends_is_given_up() -> None:
@@ -211,4 +248,8 @@ def test_steps_are_crash_points() -> None:
     def invariant(_tasks: TaskTester) -> None:
         assert shop.events == ["first", "second"]
 
-    assert every_crash_point(shop.app, scenario, invariant) == len(CRASH_POINTS) + 2
+    points = (*CRASH_POINTS, "after_step")
+    assert every_crash_point(shop.app, scenario, invariant, points=points) == 3 + 2
+    # One that was frozen does not know that others went on: its step runs, and is refused.
+    with pytest.raises(AssertionError, match="after a crash frozen of two_steps"):
+        every_crash_point(shop.app, scenario, invariant, points=["frozen"])

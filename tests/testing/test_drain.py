@@ -134,6 +134,13 @@ def test_an_endless_drain_is_given_up(mqtasks_app: TaskTester) -> None:
 
     with pytest.raises(MQTasksError, match=r"limit=20\), 20 of them 'endless'"):
         mqtasks_app.drain(limit=20)
+    assert mqtasks_app.run_next() is not None
+
+
+def test_a_drain_may_reach_its_limit(mqtasks_app: TaskTester) -> None:
+    shop.note.enqueue_many([(n,) for n in range(20)])
+
+    assert len(mqtasks_app.drain(limit=20)) == 20
 
 
 def test_a_task_nobody_can_run_is_reported_as_stuck(mqtasks_app: TaskTester) -> None:

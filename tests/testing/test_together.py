@@ -87,7 +87,7 @@ def test_children_are_made_once_at_every_crash_point() -> None:
         counts.extend(len(tasks.enqueued(task)) for task in (one, total))
         return counts
 
-    assert every_crash_point(app, scenario, lambda counts: counts == [2, 1]) == 12
+    assert every_crash_point(app, scenario, lambda counts: counts == [2, 1]) == 16
 
 
 def test_equal_calls_are_one_task_until_time_has_passed(mqtasks_app: TaskTester) -> None:

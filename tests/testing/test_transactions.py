@@ -188,7 +188,7 @@ def test_a_transaction_applies_once_at_every_crash_point(tmp_path: Path, where: 
         connection.close()
 
     url = "memory://" if where == "memory" else f"sqlite:///{database}"
-    assert every_crash_point(app, scenario, invariant, url=url) == 6
+    assert every_crash_point(app, scenario, invariant, url=url) == 8
 
 
 def test_tasks_are_part_of_a_real_transaction_on_the_same_file(sqlite_url: str) -> None:
