@@ -136,7 +136,15 @@ class IsolatedAttempt:
         child.tasks += 1
         self._begin(held)
         child.wire.send(
-            Run(held.task, call.module, call.name, held.started, held.deadline, self._memory)
+            Run(
+                held.task,
+                call.module,
+                call.name,
+                held.started,
+                held.deadline,
+                held.expires,
+                self._memory,
+            )
         )
 
     def _press(self) -> float | None:

@@ -158,7 +158,8 @@ class IsolatedExecution(Execution):
         if capped_by is not None:
             return Failed(f"{capped_by}; the last time {text}", trace, AttemptOutcome.CRASHED)
         delay_ms = retry_delay_ms(options, crashes, self._rng)
-        return Failed(text, trace, AttemptOutcome.CRASHED, delay_ms)
+        crashed = Failed(text, trace, AttemptOutcome.CRASHED, delay_ms)
+        return in_time(held, crashed, self._now())
 
 
 def _reusable(answer: Answer, memory: int) -> bool:

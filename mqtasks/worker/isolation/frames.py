@@ -36,6 +36,7 @@ class Run(msgspec.Struct, tag=2, array_like=True, frozen=True):
     name: str
     started: float
     deadline: float
+    expires: float
     memory: int
     """Bytes of data that the process may have meanwhile; 0 = any number."""
 

@@ -112,7 +112,7 @@ class Workplace:
             return
         held = hold(run.task, executor, run.started)
         held.slot = 0
-        held.started, held.deadline = run.started, run.deadline
+        held.started, held.deadline, held.expires = run.started, run.deadline, run.expires
         self.held = held
         self._wire.send(Started())
         aborted = False

