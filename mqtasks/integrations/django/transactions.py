@@ -1,12 +1,12 @@
-"""Django: tasks created together with what a transaction writes."""
+"""Tasks created together with what a transaction of Django's writes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
-from django.db import DEFAULT_DB_ALIAS, close_old_connections, transaction
+from django.db import DEFAULT_DB_ALIAS, transaction
 
 from mqtasks.app import Task, TaskHandle
 
@@ -42,16 +42,3 @@ def enqueue(
     call = partial(task.options(**options).enqueue, *args, **kwargs)
     transaction.on_commit(call, using=using)
     return None
-
-
-def fresh_connections(call_next: Callable[[Any], Any], context: Any) -> Any:
-    """Execution middleware for ``def`` executors: no use of a connection that is past its age.
-
-    Closes, before and after, the connections of this thread that Django calls obsolete or broken
-    (``CONN_MAX_AGE``), as Django does around each request.
-    """
-    close_old_connections()
-    try:
-        return call_next(context)
-    finally:
-        close_old_connections()
