@@ -261,3 +261,14 @@ def test_s12_whoever_prunes_may_die_at_any_moment(stage, fuse):
         stage.storage.delete(where.everything())
 
     each_moment(fuse, prepare, lambda scene: stage.storage.prune(0, 100, 0, 0), judge)
+
+
+def test_a_row_deleted_behind_our_back_does_not_stop_a_pass(stage):
+    """As an operator's SQL, or the pruner of the release before this one, would do it."""
+    (parent,) = stage.running("parent")
+    made = stage.storage.create_tasks([linked(f"c{n}", "parent") for n in range(5)])
+    stage.complete([parent])
+    gone = [item.task_id for item in made[:3]]
+    stage.storage.database.transact(lambda session: session.run_in("delete_tasks", gone))
+    assert resolve(stage.storage, limit=1).released == (made[3].task_id, made[4].task_id)
+    assert not resolve(stage.storage).waiting

@@ -9,11 +9,13 @@ from mqtasks.storage.sqlite import SQLiteTaskStorage
 from mqtasks.storage.sqlite.session import _by_row
 
 BY_INDEX = {
-    "due", "promote", "next_due", "lanes", "lane_tasks", "live_load", "created_sample", "live_ids",
-    "live_samples", "signatures", "owned", "outcomes", "unstarted", "cancel_requested", "load",
-    "find", "known_ids", "lock_tasks", "lock_live", "owning_runners", "due_cron", "next_cron",
-    "prune_chunk", "count_status", "delete_tasks", "delete_attempts", "release", "requeue",
-    "leader", "lock_runners", "attempts",
+    "due", "promote", "next_due", "lanes", "lane_tasks", "live_load", "created_sample",
+    "live_ids", "live_samples", "signatures", "owned", "outcomes", "unstarted",
+    "cancel_requested", "load", "find", "known_ids", "lock_tasks", "lock_live",
+    "owning_runners", "due_cron", "next_cron", "prune_chunk", "count_status", "delete_tasks",
+    "delete_attempts", "release", "requeue", "leader", "lock_runners", "attempts",
+    "open_parents", "open_edges", "lock_parents", "lock_linked", "open_counts", "drop_edges",
+    "children", "needed_parents", "delete_edges", "unended", "judged_edges", "settle_edges",
 }  # fmt: skip
 BY_ROW = {
     "allocate": ("task_id", "epoch", "runner", "generation"),
@@ -25,7 +27,12 @@ BY_ROW = {
     "rescue": ("task_id", "crashed"),
     "record_attempts": ("task_id", "outcome", "elapsed", "error", "traceback"),
     "advance_crons": ("cron_id", "next_time", "times"),
+    "release_waiting": ("task_id", "run_at"),
+    "schedule_waiting": ("task_id", "run_at"),
+    "fail_waiting": ("task_id", "error"),
 }
+LISTS = " AND child_id IN (1, 2) AND parent_id + 0 IN (3, 4)"
+GOES_ON = {"judged_edges": LISTS, "settle_edges": LISTS}
 COVERING = {"due", "next_due", "lanes", "live_load", "live_ids", "owning_runners"}
 
 
@@ -45,7 +52,8 @@ def plan(tmp_path):
             queries = storage.database.read(lambda session: session.queries)
             if name in BY_ROW:
                 return explained(_by_row(queries[name], BY_ROW[name], 1)[0])
-            return explained(queries[name].text.replace("{now}", "?").replace("{in}", "1, 2, 3"))
+            text = queries[name].text + GOES_ON.get(name, "")
+            return explained(text.replace("{now}", "?").replace("{in}", "1, 2, 3"))
 
         yield named
 
@@ -58,6 +66,18 @@ def test_hot_statements_search(name, plan):
     # What is scanned is at most the intermediate result of seeks, or a subquery's few rows.
     assert [step for step in looks if step.startswith("SCAN mqtasks")] == [], steps
     assert [step for step in steps if "TEMP B-TREE" in step and "ORDER BY" in step] == [], steps
+
+
+@pytest.mark.parametrize("name", ["open_parents", "open_edges"])
+def test_s12_who_is_waited_for_is_read_from_an_index_alone(name, plan):
+    (look,) = plan(name)
+    assert "COVERING INDEX mqtasks_dependency_open" in look
+
+
+@pytest.mark.parametrize("name", ["judged_edges", "settle_edges", "open_counts", "drop_edges"])
+def test_s12_links_of_children_are_found_by_the_child(name, plan):
+    (look,) = plan(name)
+    assert "USING PRIMARY KEY (child_id=?)" in look
 
 
 @pytest.mark.parametrize("name", sorted(COVERING))

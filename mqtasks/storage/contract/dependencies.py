@@ -41,7 +41,7 @@ class DependencyOperations(ABC):
 
         Looks at up to ``limit`` (>= 1; at most 2,000 are taken) parents that open edges name, with
         task id > ``after_parent``, in the order of their ids. While none of them has ended this
-        costs two index reads, as a rule. Then settles up to ``limit`` edges of those that have
+        costs two index reads. Then settles up to ``limit`` edges of those that have
         ended or are not stored any more, in one transaction that locks children and parents in
         the order of their ids and judges both again. A child that is still WAITING
 

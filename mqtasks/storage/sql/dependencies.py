@@ -90,8 +90,9 @@ def _settle(session: Session, edges: Sequence[Row]) -> dict[Move, list[int]]:
         parent: state for parent, state in judged.items() if state[0] is not DependencyOutcome.OPEN
     }
     moved: dict[Move, list[int]] = {move: [] for move in Move}
-    # A child whose row is gone took its edges with it.
     here = children & rows.keys()
+    # Whoever deletes a row by hand, or in an older release, leaves its edges.
+    session.run_in("delete_edges", sorted(children - here))
     if not ended or not here:
         return moved
     by_child: dict[int, list[Row]] = defaultdict(list)
