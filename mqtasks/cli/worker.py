@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     name="resources",
     metavar="NAME=AMOUNT,...",
 )
+@setting("--isolated-memory", "Most memory of a process for isolated tasks: 2GiB.", metavar="BYTES")
+@setting("--isolated-tasks", "Isolated tasks in a process before it is replaced.", metavar="N")
 @setting("--shutdown-timeout", "How long running tasks may go on after a stop.", metavar="SECONDS")
 @setting("--log-context", "Name the task in each line it logs: none or task.", metavar="WHAT")
 @option("--runner-id", metavar="ID", help="Unique name; -1, -2 ... is appended to several.")
