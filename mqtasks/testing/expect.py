@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN: Final = 10
 _LONGEST_VALUE: Final = 60
+_SHOWN_AS: Final = {field: name for name, field in SHORT_NAMES.items()}
 
 
 class Enqueued(NamedTuple):
@@ -81,7 +82,8 @@ class Expectation:
             field = SHORT_NAMES.get(name, name)
             if field not in {*TaskOptions.__struct_fields__, "id", "at"}:
                 raise InvalidArgument("options", name, "is nothing that a task could be given")
-            self._options[field] = value.total_seconds() if isinstance(value, timedelta) else value
+            shown = _SHOWN_AS.get(field, field)
+            self._options[shown] = value.total_seconds() if isinstance(value, timedelta) else value
         at = self._options.get("at")
         if isinstance(at, datetime) and at.tzinfo is None:
             raise InvalidArgument("at", at, "must be aware: add tzinfo, for example UTC")
@@ -136,9 +138,9 @@ class Expectation:
             return found.row.metadata.id
         if name == "at":
             return datetime.fromtimestamp(found.row.run_at / 1000, UTC)
-        if name == "delay_duration":
+        if name == "delay":
             return found.delay
-        return getattr(found.row.metadata.options, name)
+        return getattr(found.row.metadata.options, SHORT_NAMES.get(name, name))
 
 
 def _signature_of(definition: TaskDefinition | None) -> inspect.Signature | None:
@@ -155,8 +157,8 @@ def matching(expected: Expectation, found: Sequence[Enqueued]) -> list[Enqueued]
 def explain(expected: Expectation, found: Sequence[Enqueued], count: int | None) -> str:
     """Return the message for a test that fails: what was expected, and what there is instead."""
     matched = len(matching(expected, found))
-    wanted = "no task is" if count is None else f"{matched} tasks, not {count}, are"
-    lines = [f"{wanted} enqueued as {expected}"]
+    has = {0: "no task is", 1: "1 task is"}.get(matched, f"{matched} tasks are")
+    lines = [f"{has} enqueued as {expected}" + ("" if count is None else f", not {count}")]
     if not found:
         return f"{lines[0]}; nothing is enqueued at all"
     compared = [(expected.differences(one), one) for one in found]
