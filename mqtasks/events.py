@@ -31,6 +31,10 @@ EVENTS: Final[Mapping[str, str]] = {
         " delay_ms, error."
     ),
     "task.released": "A runner gave a task back: task_id, executor, runner, epoch.",
+    "task.abandoned": (
+        "A task was cancelled and does not give up; its end is reported without it, its thread is"
+        " lost for now: task_id, executor, runner, epoch, reason, lost (threads of this process)."
+    ),
     "task.reassigned": "The scheduler took a task from a lost runner: task_id, runner, epoch.",
     "runner.started": "A runner registered: runner, generation.",
     "runner.fenced": "A runner learned that its lease was lost: runner, generation.",

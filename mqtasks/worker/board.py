@@ -25,7 +25,7 @@ _WORD: Final = 8
 _NS: Final = 1_000_000_000
 
 _MAGIC_AT, _TRUSTED, _GENERATION, _FENCED, _STATE, _PARALLELISM = range(6)
-_STARTED, _COMPLETED, _FAILED, _FREE = range(6, 10)
+_STARTED, _COMPLETED, _FAILED, _FREE, _ACT_BY = range(6, 11)
 
 
 class Board:
@@ -138,6 +138,15 @@ class Board:
     @state.setter
     def state(self, state: RunnerState) -> None:
         self.words[_STATE] = state
+
+    @property
+    def act_by(self) -> float:
+        """When the runner's watchdog has to do something; monotonic seconds, 0.0 = never."""
+        return self.words[_ACT_BY] / _NS
+
+    @act_by.setter
+    def act_by(self, seconds: float) -> None:
+        self.words[_ACT_BY] = int(seconds * _NS)
 
     def count(self, started: int, completed: int, failed: int, free: int) -> None:
         """Publish totals since the process began, and the slots that are free now."""

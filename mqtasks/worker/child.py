@@ -40,6 +40,7 @@ from mqtasks.worker.parent import die_with_parent, ignore_stop_signals
 from mqtasks.worker.runner import TaskRunner
 
 _log = logging.getLogger("mqtasks.worker")
+_LOST: Final = "as many of its threads as it has slots are lost in tasks that do not give up"
 _LAST_WORDS: Final = 5.0
 """Seconds to hand tasks back when the supervisor is gone; nobody renews the lease any more."""
 
@@ -101,6 +102,7 @@ class _Child:
         self._board_fd = board_fd
         self._isolated = isolated
         self._done = False
+        self._replaced = False
         self._error: Exception | None = None
 
     def run(self, load: Callable[[str], WorkerApp], prepare: Callable[[Settings], object]) -> int:
@@ -126,6 +128,7 @@ class _Child:
             lease=lease,
             origin=Origin(order.app, self._isolated),
         )
+        runner.on_exhausted = lambda: self._replace(runner)
         threading.Thread(target=self._start, args=(runner,), name="mqtasks-start").start()
         self._obey(runner)
         if self._error is not None:
@@ -154,6 +157,13 @@ class _Child:
             threading.Thread(target=runner.stop, args=(0.0,), daemon=True).start()
             runner.wait_stopped(_LAST_WORDS)
             os._exit(1)
+
+    def _replace(self, runner: TaskRunner) -> None:
+        """End this process in order; the supervisor starts another. From any thread."""
+        if not self._replaced:
+            self._replaced = True
+            self._channel.send(Broken("", _LOST))
+            threading.Thread(target=self._stop, args=(runner, None), name="mqtasks-stop").start()
 
     def _stop(self, runner: TaskRunner, timeout: float | None) -> None:
         runner.stop(timeout)

@@ -22,6 +22,7 @@ from typing import Final
 
 from mqtasks.clock import Clock
 from mqtasks.errors import TaskAborted
+from mqtasks.events import emit
 from mqtasks.worker.eventloop import ExecutorLoop
 from mqtasks.worker.executor import Execution
 from mqtasks.worker.held import Cancel, Held, Phase
@@ -43,6 +44,7 @@ class Escalation:
     def __init__(
         self,
         *,
+        runner_id: str,
         execution: Execution,
         threads: ExecutorThreads,
         event_loop: ExecutorLoop,
@@ -51,6 +53,7 @@ class Escalation:
         options: RunnerOptions,
         clock: Clock,
     ) -> None:
+        self._runner_id = runner_id
         self._execution = execution
         self._threads = threads
         self._event_loop = event_loop
@@ -150,6 +153,15 @@ class Escalation:
             held.cancel_reason,
             held.stack,
             lost,
+        )
+        emit(
+            "task.abandoned",
+            task_id=held.task_id,
+            executor=held.task.metadata.executor,
+            runner=self._runner_id,
+            epoch=held.epoch,
+            reason=held.cancel_reason,
+            lost=lost,
         )
         if lost >= self._most_lost:
             self._exhausted()

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from mqtasks.clock import Clock
 from mqtasks.model import RunnerState
@@ -15,6 +16,9 @@ from mqtasks.storage.contract import Renewal, RescueReport, TaskStorage
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.trust import trusted_until
 from mqtasks.worker.ward import Ward
+
+_LEAST_PATIENCE: Final = 1.0
+"""Seconds by which a runner's watchdog may be late at least, because others use the CPU."""
 
 
 class LeaseKeeper:
@@ -60,7 +64,11 @@ class LeaseKeeper:
 
     def run_once(self) -> None:
         """Renew all leases; raises StorageError, and then nobody's trust is extended."""
-        wards = [ward for ward in self.wards if ward.live and not self._frozen(ward)]
+        wards = [
+            ward
+            for ward in self.wards
+            if ward.live and not self._frozen(ward) and not self._stuck(ward)
+        ]
         if not wards:
             return
         renewals = [Renewal(ward.runner_id, ward.board.generation) for ward in wards]
@@ -120,6 +128,27 @@ class LeaseKeeper:
                 timeout,
             )
             os.kill(ward.pid, signal.SIGKILL)  # its end is noticed, and reported, as any other
+        return True
+
+    def _stuck(self, ward: Ward) -> bool:
+        """Return whether its process had to end a task, and no thread of it comes to that.
+
+        A call that keeps the interpreter to itself, and whose task is out of time: nothing but the
+        end of the process ends it.
+        """
+        act_by = ward.board.act_by
+        patience = max(self._options.heartbeat_interval, _LEAST_PATIENCE)
+        if not ward.killable or not ward.pid or not act_by or self._now() < act_by + patience:
+            return False
+        self._log.error(
+            "runner %s: a task is out of time, and a call in process %d keeps the interpreter to"
+            " itself: the process is killed (tasks in it: %s); isolation='process' is for such"
+            " code",
+            ward.runner_id,
+            ward.pid,
+            ", ".join(str(item.task_id) for item in ward.board.executing()),
+        )
+        os.kill(ward.pid, signal.SIGKILL)
         return True
 
 

@@ -138,6 +138,7 @@ class Parts:
         self.escalation: Final = Escalation(
             execution=self.execution,
             threads=self.threads,
+            runner_id=runner_id,
             event_loop=self.event_loop,
             ended=self.dispatcher.ended,
             exhausted=self._exhausted,

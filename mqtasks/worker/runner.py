@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -67,6 +68,9 @@ class TaskRunner:
         self._parts: Parts | None = None
         self._lease: Lease | None = None
         self._stopped = threading.Event()
+        self.on_exhausted: Callable[[], None] = self._exhausted
+        """Called when as many threads are lost in tasks that do not give up as there are slots;
+        set it before `start`. By default an error is logged."""
         middlewares = () if registry is None else registry.middlewares
         for definition in registry or ():
             register_definition(self._executors, definition, middlewares)
@@ -141,6 +145,7 @@ class TaskRunner:
         board = lease.board(self._options.parallelism)
         executors = self._executors.by_code
         parts = Parts(record, self._service, self._options, executors, board, origin=self._origin)
+        parts.on_exhausted = self.on_exhausted
         self._parts = parts  # so that a stop can end the wait for somebody else's lease
         try:
             generation = parts.identity.register(parts.stopping.wait)
@@ -161,6 +166,14 @@ class TaskRunner:
             generation,
             self._options.parallelism,
             len(codes),
+        )
+
+    def _exhausted(self) -> None:
+        self._options.log.error(
+            "runner %s: %d threads and more are lost in tasks that do not give up; only a new"
+            " process gives them back",
+            self._runner_id,
+            self._options.parallelism,
         )
 
     def _make_lease(self) -> Lease:

@@ -74,6 +74,8 @@ class Watchdog:
                 self._deadlines = [e for e in self._deadlines if e[2].phase is not Phase.ENDED]
                 heapq.heapify(self._deadlines)
             first = self._deadlines[0][2] is held
+            if first:
+                self._board.act_by = held.deadline
         if first:
             self.wake()
 
@@ -82,7 +84,7 @@ class Watchdog:
         if self._board.fenced and self._board.fenced == self._identity.generation:
             self._fenced()
         now = self._now()
-        waits = [self._poll, self._time_out(now), self._escalation.run_once()]
+        waits = [self._poll, self._hunt(now)]
         self._fetcher.expire(now)
         for held in self._dispatcher.impatient(now):
             held.outcome = Released("it must run alone, and others run here")
@@ -110,6 +112,15 @@ class Watchdog:
             self._lapsed = False
             self._log.info("the lease of runner %s is renewed again", self._identity.runner_id)
             self._dispatcher.pump()
+
+    def _hunt(self, now: float) -> float:
+        """Cancel and break off what is due; return seconds until the next is."""
+        timeouts, steps = self._time_out(now), self._escalation.run_once()
+        with self._lock:
+            # Whoever keeps the lease sees by it whether this process still comes to that.
+            first = min(self._deadlines[0][0] if self._deadlines else float("inf"), now + steps)
+            self._board.act_by = first if first < float("inf") else 0.0
+        return min(timeouts, steps)
 
     def _time_out(self, now: float) -> float:
         over: list[Held] = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
@@ -208,3 +209,38 @@ def test_a_task_gets_a_key_once_it_has_run_for_an_interval():
     clock.advance(16)
     beats.run_once()
     assert heartbeats.alive_runners(["r"]) == frozenset()
+
+
+def test_m11_a_process_that_does_not_come_to_end_a_late_task_is_killed(monkeypatch):
+    rig = Rig(heartbeat_interval=3.0)
+    killed = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: killed.append((pid, number)))
+    rig.give(1, timeout=5.0)
+    rig.begin()
+    ward = rig.ward
+    assert ward.board.act_by == pytest.approx(rig.clock.monotonic() + 5.0)
+    rig.clock.advance(7.9)  # the watchdog may be a little late
+    rig.keeper.run_once()
+    rig.clock.advance(0.2)
+    rig.keeper.run_once()
+    assert killed == []  # an embedded runner's process is not ours to end
+    ward.pid, ward.killable = 4711, True
+    rig.keeper.run_once()
+    assert killed == [(4711, signal.SIGKILL)]
+
+
+def test_a_watchdog_that_acts_keeps_its_process_alive():
+    rig = Rig(heartbeat_interval=3.0)
+    rig.ward.pid, rig.ward.killable = 2**22 + 1, True  # no such process: a kill would raise
+    rig.give(1, timeout=5.0)
+    held = rig.begin()
+    for _ in range(20):
+        rig.clock.advance(rig.parts.watchdog.run_once())
+        rig.keeper.run_once()
+    assert held.cancel_reason == "timeout"
+    assert held.abandoned is False  # nobody runs it in a thread here
+    rig.end(held, SUCCESS)
+    rig.parts.watchdog.run_once()
+    rig.clock.advance(60)
+    rig.parts.watchdog.run_once()
+    assert rig.board.act_by == 0.0

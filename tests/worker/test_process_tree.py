@@ -22,6 +22,7 @@ from mqtasks.model import (
     RunnerRecord,
     RunnerState,
     TaskMetadata,
+    TaskOptions,
     TaskStatus,
 )
 from mqtasks.service import TaskService
@@ -125,6 +126,46 @@ def test_p14_a_killed_child_is_reported_at_once_and_only_what_ran_is_charged(sit
     (again,) = tree.give("pid")
     tree.ended(again)
     assert site.stop(tree.process) == 0
+
+
+def limited(tree: Tree, code: str, count: int = 1) -> list[int]:
+    """Give tasks that have half a second."""
+    ids = tree.service.create_batch(
+        [TaskMetadata(f"{code}-{n}", code, b"", TaskOptions(timeout=0.5)) for n in range(count)]
+    )
+    for task in tree.storage.load(ids):
+        tree.service.allocate(task, "w")
+    return ids
+
+
+def test_m11_a_process_whose_interpreter_a_late_task_keeps_is_killed(site, service):
+    """No thread of it can do anything, so its parent does; the lease never lapsed."""
+    tree = Tree(site, service, **PATIENT)
+    child = tree.runner().pid
+    (hog,) = limited(tree, "hog")
+    tree.created(hog)
+    assert gone(child)
+    assert service.get(hog).crashes == 1
+    assert tree.runner(generation=2).pid != child
+    assert "keeps the interpreter to itself" in site.logs()
+
+
+def test_m11_a_process_whose_threads_are_all_lost_is_replaced_in_order(site, service):
+    tree = Tree(site, service, **PATIENT)
+    child = tree.runner().pid
+    stuck = limited(tree, "stubborn", 2)
+    for task_id in stuck:
+        tree.ended(task_id)
+    row = tree.runner(generation=2)
+    assert row.pid != child
+    for task in service.storage.load(stuck):
+        (attempt,) = service.attempts(task.id)
+        assert attempt.outcome == AttemptOutcome.TIMED_OUT
+        assert "in stubborn" in attempt.traceback
+        assert task.crashes == 0
+    (again,) = tree.give("pid")
+    tree.ended(again)
+    assert "are lost in tasks" in site.logs()
 
 
 def test_p14_a_killed_parent_takes_its_children_along(site, service):

@@ -34,3 +34,9 @@ def stubborn() -> None:
 def die() -> None:
     """Kill this process."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task
+def hog() -> None:
+    """Keep the interpreter to itself for minutes."""
+    pow(3, 10**9)
