@@ -313,3 +313,21 @@ def is_blocked(connection: Any) -> bool:
             " AND db = DATABASE() AND time_ms > 100"
         )
         return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.parametrize("level", ["READ COMMITTED", "REPEATABLE READ"])
+def test_open_transactions_hold_up_no_other_windows(mysql_url, level):
+    with shop(mysql_url) as (app, work), by_pymysql(mysql_url) as one, by_pymysql(mysql_url) as two:
+        for number in range(0, 40, 4):  # windows that have expired, and will be taken again
+            work.options(unique_for=0.001).enqueue(number)
+        for caller in (one, two):
+            caller.execute(f"SET SESSION TRANSACTION ISOLATION LEVEL {level}")
+            caller.execute("SET SESSION innodb_lock_wait_timeout = 1")
+            caller.execute("SELECT COUNT(*) FROM mqtasks_unique")
+        for number in range(0, 40, 2):
+            assert work.options(connection=one.target).enqueue(number).is_new
+            assert work.options(connection=two.target).enqueue(number + 1).is_new
+        assert work.enqueue(100).is_new
+        one.commit()
+        two.commit()
+        assert stored(app) == 51

@@ -27,6 +27,7 @@ from mqtasks.storage.contract import (
 )
 from mqtasks.storage.mysql import MySQLTaskStorage
 from mqtasks.storage.mysql.session import MySQLSession
+from tests.support.links import linked
 from tests.support.stage import FAILURE, Stage
 
 
@@ -92,6 +93,22 @@ def test_p10_create(stage, repeated):
     stored = stage.storage.find([task.metadata.id for task in batch])
     assert [item.task_id for item in made] == [stored[f"b{n}"].id for n in range(100)]
     assert len(stage.storage.query()) == 101
+
+
+def test_p10_create_with_windows(stage, repeated):
+    names = ("a", "b", "a again")
+    batch = [
+        NewTask(TaskMetadata(name, "work"), unique_key=name[:1].encode() * 32, unique_ms=1000)
+        for name in names
+    ]
+    made = repeated("create_tasks", batch)
+    stored = {task.metadata.id: task.id for task in stage.storage.query()}
+    assert [item.task_id for item in made] == [stored["a"], stored["b"], stored["a"]]
+    assert made[2].metadata_id == "a"
+    assert len(stored) == 2
+    stage.clock.advance(1)
+    assert repeated("prune_windows", 10) in {0, 2}
+    assert stage.storage.prune_windows(10) == 0
 
 
 def test_p10_allocate(stage, repeated):
@@ -175,6 +192,25 @@ def test_p10_cron(stage, repeated):
     assert repeated("update_cron_task", advanced, second) == 2
     assert stage.storage.query_cron_task()[0].trigger_times == 2
     assert [task.metadata.id for task in stage.storage.query()] == ["c:1", "c:2"]
+
+
+def test_p10_s12_tasks_that_wait(stage, repeated):
+    (parent,) = stage.running("parent")
+    batch = [linked("child", "parent"), linked("grandchild", "child")]
+    made = repeated("create_tasks", batch)
+    assert [len(stage.storage.dependencies(item.task_id)) for item in made] == [1, 1]
+    stage.complete([parent])
+    step = repeated("resolve_dependencies")
+    assert step.waiting
+    assert [task.status.name for task in stage.storage.query()] == [
+        "COMPLETED",
+        "CREATED",
+        "WAITING",
+    ]
+    assert repeated("cancel_many", [made[0].task_id]).canceled == (made[0].task_id,)
+    repeated("resolve_dependencies")
+    assert [task.status.name for task in stage.storage.query()][1:] == ["CANCELED", "CANCELED"]
+    assert len(stage.storage.attempts(made[1].task_id)) == 1
 
 
 def test_p10_leases_and_runners(stage, repeated):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from heapq import nsmallest
 
 from mqtasks.model import Created, NewTask
 from mqtasks.storage.contract import WindowOperations
@@ -18,7 +19,7 @@ class MemoryWindows(MemoryBase, WindowOperations):
         """Delete up to ``limit`` expired windows, the oldest first; return how many."""
         windows = self._tables.windows
         with self._transaction as now:
-            past = sorted((at, key) for key, (_, _, at) in windows.items() if at <= now)[:limit]
+            past = nsmallest(limit, ((at, key) for key, (_, _, at) in windows.items() if at <= now))
             for _, key in past:
                 del windows[key]
             return len(past)
