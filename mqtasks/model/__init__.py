@@ -1,5 +1,6 @@
 """Records, options and states: what every layer above speaks about."""
 
+from mqtasks.model.creation import Created, NewTask
 from mqtasks.model.cron import CronTask, firing_id
 from mqtasks.model.dependency import (
     BAD_OUTCOMES,
@@ -39,9 +40,7 @@ from mqtasks.model.task import (
     SUCCESS,
     AsyncTask,
     Attempt,
-    Created,
     ExecuteResult,
-    NewTask,
     TaskEpoch,
     TaskMetadata,
     TaskOptions,

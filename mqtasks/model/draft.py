@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from mqtasks.model.task import MAX_ID_BYTES, Created, NewTask
+from mqtasks.model.creation import Created, NewTask
+from mqtasks.model.task import MAX_ID_BYTES
 
 H_co = TypeVar("H_co", covariant=True)
 

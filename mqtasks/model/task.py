@@ -11,7 +11,7 @@ import msgspec
 from mqtasks.errors import InvalidArgument
 from mqtasks.model.label import LabelRule
 from mqtasks.model.rate import RateLimit
-from mqtasks.model.status import FailurePolicy, ResultCode, TaskStatus
+from mqtasks.model.status import ResultCode, TaskStatus
 
 MAX_ID_BYTES: Final = 255
 """Longest metadata id, parent id, executor name and runner id, in bytes of UTF-8."""
@@ -355,35 +355,6 @@ class AsyncTask(msgspec.Struct, frozen=True, kw_only=True):
     def deadline(self) -> int:
         """When it must have ended, on the database's clock; 0 = it has no deadline."""
         return deadline_of(self.metadata.options, self.created_at)
-
-
-class NewTask(msgspec.Struct, frozen=True):
-    """A task to be created. ``run_at`` (unix ms) beats ``metadata.options.delay_duration``."""
-
-    metadata: TaskMetadata
-    parent_task_id: str = ""
-    run_at: int = 0
-    after: tuple[str, ...] = ()
-    """Metadata ids of the tasks it waits for, each stored already or part of the same batch. Its
-    ``delay_duration`` begins when the last of them has ended."""
-    on_failure: FailurePolicy = FailurePolicy.CANCEL
-    """What becomes of it when one of them ends badly."""
-    child_of: str = ""
-    """Metadata id of the task that makes it, to be found by `children`; it waits for nothing."""
-    unique_key: bytes = b""
-    """What tasks have in common of which only one is made within ``unique_ms``: 32 bytes, a digest;
-    empty = it has no window."""
-    unique_ms: int = 0
-    """How long its window stays open once it is made, milliseconds."""
-
-
-class Created(msgspec.Struct, frozen=True):
-    """Answer to one NewTask: its task id, and whether this call made it."""
-
-    task_id: int
-    is_new: bool
-    metadata_id: str = ""
-    """Metadata id of that task where it is another one, made earlier within the same window."""
 
 
 class TaskEpoch(msgspec.Struct, frozen=True):
