@@ -175,13 +175,13 @@ class IsolatedAttempt:
                     self._hand_over()
             case Started():
                 self._started = True
-            case Reported(data, progress):
-                if data is not None:
-                    self._report(self._held, data)
-                elif progress is not None:
-                    self._report(self._held, progress)
-            case Completing(value):
-                self._held.completion = ExecuteResult(value=value)
+            case Reported(execution, data, progress):
+                said = progress if data is None else data
+                if said is not None and execution == self._held.key:
+                    self._report(self._held, said)
+            case Completing(execution, value):
+                if execution == self._held.key:
+                    self._held.completion = ExecuteResult(value=value)
                 child.wire.send(Noted())
             case Unfit(error, traceback):
                 return NotReady(f"cannot import what it shall run: {error}", traceback)

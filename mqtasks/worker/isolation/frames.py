@@ -7,7 +7,7 @@ from typing import Any, Final, TypeAlias
 
 import msgspec
 
-from mqtasks.model import AsyncTask, Progress
+from mqtasks.model import AsyncTask, Progress, TaskEpoch
 from mqtasks.worker.outcome import Failed
 
 # -- runner to child -----------------------------------------------------------------------------
@@ -70,8 +70,10 @@ class Started(msgspec.Struct, tag=13, array_like=True, frozen=True):
 
 
 class Reported(msgspec.Struct, tag=14, array_like=True, frozen=True):
-    """Progress."""
+    """Progress of an execution."""
 
+    execution: TaskEpoch
+    """Threads that a task leaves behind may speak of it when the next one runs."""
     data: bytes | None
     progress: Progress | None
 
@@ -79,6 +81,7 @@ class Reported(msgspec.Struct, tag=14, array_like=True, frozen=True):
 class Completing(msgspec.Struct, tag=15, array_like=True, frozen=True):
     """The completion is about to be written in the executor's transaction, with this result."""
 
+    execution: TaskEpoch
     value: bytes
 
 

@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Final
 
-from mqtasks.model import Progress
+from mqtasks.model import Progress, TaskEpoch
 from mqtasks.worker.held import Held
 from mqtasks.worker.isolation.frames import Reported
 from mqtasks.worker.isolation.wire import ChildWire
@@ -21,14 +21,14 @@ class Reports:
     def __init__(self, wire: ChildWire) -> None:
         self._wire = wire
         self._lock = threading.Lock()
-        self._latest: bytes | Progress | None = None
+        self._latest: tuple[TaskEpoch, bytes | Progress] | None = None
         self._timer: threading.Timer | None = None
         self._sent = 0.0
 
-    def report(self, _held: Held, data: bytes | Progress) -> None:
+    def report(self, held: Held, data: bytes | Progress) -> None:
         """Send a report, soon. From any thread."""
         with self._lock:
-            self._latest = data
+            self._latest = held.key, data
             if self._timer is not None:
                 return
             rest = self._sent + INTERVAL - time.monotonic()
@@ -52,5 +52,8 @@ class Reports:
         if latest is None:
             return
         self._sent = time.monotonic()
-        bare = latest if isinstance(latest, bytes) else None
-        self._wire.send(Reported(bare, latest if isinstance(latest, Progress) else None))
+        execution, data = latest
+        if isinstance(data, Progress):
+            self._wire.send(Reported(execution, None, data))
+        else:
+            self._wire.send(Reported(execution, data, None))

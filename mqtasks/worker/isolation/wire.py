@@ -51,9 +51,15 @@ class ChildWire:
         self._socket = socket.socket(fileno=fd)
         self._frames: _Frames[ToChild] = _Frames(decode_to_child)
         self._lock = threading.Lock()
+        self._pid = os.getpid()
 
     def send(self, message: ToRunner) -> None:
-        """Send a message; without a runner that hears it, the process has no reason to go on."""
+        """Send a message; without a runner that hears it, the process has no reason to go on.
+
+        Nor has a copy of it that user code has forked, and that has come back from there.
+        """
+        if os.getpid() != self._pid:
+            os._exit(0)
         try:
             with self._lock:
                 self._socket.sendall(frame(message))

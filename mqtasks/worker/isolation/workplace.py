@@ -247,6 +247,6 @@ class _Transactions(Transactions):
     def complete(self, held: Held, value: bytes, joined: JoinedTransaction) -> None:
         """Tell, then write."""
         self._noted.clear()
-        self._wire.send(Completing(value))
+        self._wire.send(Completing(held.key, value))
         self._noted.wait()
         super().complete(held, value, joined)

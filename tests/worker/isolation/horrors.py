@@ -133,6 +133,40 @@ def keep(size: int) -> int:
 
 
 @app.task(isolation="process")
+def fork_and_return() -> int:
+    """Come back twice."""
+    return os.fork()
+
+
+@app.task(isolation="process")
+def leave_a_thread() -> None:
+    """Report progress of this task when the next one runs."""
+    context = current_context()
+
+    def late() -> None:
+        other: object = context
+        while other is context:
+            other = running[0]
+            threading.Event().wait(0.01)
+        context.report_progress(b"late")
+        reported.set()
+
+    running[:] = [context]
+    reported.clear()
+    threading.Thread(target=late, daemon=True).start()
+
+
+running: list[object] = []
+reported = threading.Event()
+
+
+@app.task(isolation="process")
+def be_next() -> bool:
+    running[:] = [current_context()]
+    return reported.wait(20)
+
+
+@app.task(isolation="process")
 def close_everything() -> None:
     os.closerange(3, 64)
 

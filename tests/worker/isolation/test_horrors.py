@@ -202,6 +202,20 @@ def test_a_process_that_closes_its_connection_is_ended(bench):
     assert bench.value("add", 1, 2) == 3
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_copy_of_a_process_does_not_speak_for_it(fresh):
+    assert fresh.value("fork_and_return") > 0
+    assert [fresh.value("add", n, 1) for n in range(5)] == [1, 2, 3, 4, 5]
+
+
+def test_what_a_task_leaves_behind_does_not_speak_for_the_next(fresh):
+    fresh.value("leave_a_thread")
+    task_id = fresh.give("be_next")
+    task = fresh.ended(task_id)
+    assert task.execute_result.code == ResultCode.SUCCESS
+    assert task.progress == b""
+
+
 def test_isolated_tasks_run_side_by_side_and_after_a_crash_not_alone(bench):
     crashed = bench.give("hold_after_a_crash", retry_interval=0.0)
     bench.ended(crashed)
