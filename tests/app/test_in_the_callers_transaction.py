@@ -9,7 +9,9 @@ import pytest
 
 from mqtasks import InvalidArgument, MQTasks, TransactionAborted
 from mqtasks.config import Settings
+from mqtasks.model import FailurePolicy
 from tests.support.callers import CASES, arguments, by_pymysql, by_sqlite3, caller_of
+from tests.support.links import linked, statuses
 from tests.support.servers import temporary_database
 
 
@@ -115,6 +117,40 @@ def test_s1_a_retention_is_noted_with_the_task(shop, caller):
     caller.commit()
     rows = app.service.storage.database.read(lambda session: session.rows("shortest_retention"))
     assert rows == [(2**21,)]
+
+
+def test_s12_tasks_that_wait_commit_with_the_caller_s_writes(shop, caller):
+    app, work, _ = shop
+    storage = app.service.storage
+    parent = work.options(id="parent").enqueue(1)
+    ended = work.options(id="ended").enqueue(1)
+    app.service.cancel(ended.task_id)
+    batch = [
+        linked("child", "parent"),
+        linked("grandchild", "child", "ended", on_failure=FailurePolicy.RUN),
+        linked("at once", "ended"),
+    ]
+    caller.execute("INSERT INTO notes VALUES ('mine')")
+    app.service.create_tasks_in(caller.target, batch)
+    caller.rollback()
+    assert sorted(ids(app)) == ["ended", "parent"]
+    assert storage.children(parent.task_id) == []
+    assert not storage.resolve_dependencies().waiting
+
+    caller.execute("INSERT INTO notes VALUES ('mine')")
+    with pytest.raises(InvalidArgument, match="'nobody': is not stored"):
+        app.service.create_tasks_in(caller.target, [linked("lost", "parent", "nobody")])
+    app.service.create_tasks_in(caller.target, batch)
+    caller.commit()
+    assert statuses(storage) == {
+        "parent": "CREATED",
+        "ended": "CANCELED",
+        "child": "WAITING",
+        "grandchild": "WAITING",
+        "at once": "CANCELED",
+    }
+    assert len(storage.children(parent.task_id)) == 1
+    caller.rollback()
 
 
 # -- what is refused -----------------------------------------------------------------------------

@@ -37,6 +37,7 @@ class MemoryDeadlines(MemoryBase, DeadlineOperations):
     def _expire(self, row: Row, error: str, now: int) -> None:
         tables = self._tables
         tables.unlink(row)
+        tables.edges.drop(row.task_id)
         row.status = int(TaskStatus.COMPLETED)
         row.result = ExecuteResult(ResultCode.FAILED, error)
         row.completed_at = now

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from mqtasks.model import TaskMetadata
+from mqtasks.model import TaskMetadata, TaskStatus
 from mqtasks.storage.contract.deadlines import DeadlineOperations
 from mqtasks.storage.deadlines import judge, look_at, with_deadline
 from mqtasks.storage.sql.base import SqlBase, when_disabled
@@ -61,6 +61,7 @@ def _expire(session: Session, limit: int) -> tuple[int, ...]:
     names = sorted({row[0] for row in notes})
     ids = [row[1] for row in session.rows_in("known_ids", names)] if names else []
     ended: list[tuple[int, bytes]] = []
+    waiting: list[int] = []
     later: list[tuple[str, int]] = []
     for task_id, name, status, options, created_at, now in session.rows_in(
         "lock_expiring", sorted(ids)
@@ -68,9 +69,12 @@ def _expire(session: Session, limit: int) -> tuple[int, ...]:
         error, again = judge(status, options, created_at, now)
         if error:
             ended.append((task_id, error.encode()))
+            if status == TaskStatus.WAITING:
+                waiting.append(task_id)
         elif again:
             later.append((name, again))
     session.run_each("expire", ("task_id", "error"), ended)
+    session.run_in("drop_edges", waiting)
     _note(session, later)
     if names:
         text = session.text("delete_deadlines").replace("{in}", ",".join("?" * len(names)))

@@ -385,6 +385,30 @@ def test_an_edit_of_a_waiting_task_is_seen_when_it_is_released(stage):
     assert after.metadata.context == b"new"
 
 
+def test_a_waiting_task_past_its_deadline_waits_for_nothing_more(stage):
+    stage.running("parent")
+    child, after = create(
+        stage, linked("child", "parent", deadline=5), linked("after", "child", on_failure=RUN)
+    )
+    stage.clock.advance(60)
+    assert stage.storage.expire_due(10) == (child,)
+    assert outcomes(stage, child) == [DependencyOutcome.DROPPED]
+    assert resolve(stage.storage).released == (after,)
+    assert not resolve(stage.storage).waiting
+
+
+def test_m16_a_waiting_task_may_be_edited(stage):
+    from mqtasks.service import TaskService
+
+    (parent,) = stage.running("parent")
+    (child,) = create(stage, linked("child", "parent"))
+    edited = TaskService(stage.storage, clock=stage.clock).control.edit(child, context=b"new")
+    assert (edited.status, edited.metadata.context) == (TaskStatus.WAITING, b"new")
+    stage.complete([parent])
+    assert resolve(stage.storage).released == (child,)
+    assert stage.task(child).metadata.context == b"new"
+
+
 def test_a_deleted_child_takes_its_links_along(stage):
     from mqtasks.conditions import where
 

@@ -11,6 +11,7 @@ from mqtasks.conditions import where
 from mqtasks.debug import debug_ctl_task_framework
 from mqtasks.model import (
     CronTask,
+    FailurePolicy,
     PauseKind,
     RunnerRecord,
     RunnerState,
@@ -19,6 +20,7 @@ from mqtasks.model import (
     TaskMetadata,
 )
 from mqtasks.storage.contract import Allocation, Renewal, RetryRequest
+from tests.support.links import linked
 from tests.support.stage import FAILURE, Stage, new, row
 
 
@@ -28,6 +30,8 @@ class Scene(NamedTuple):
     running: TaskEpoch
     failed: TaskEpoch
     crashed: TaskEpoch
+    parent: int
+    waits: int
 
 
 CRON = CronTask(metadata=TaskMetadata("other", "work"), cron_expr="* * * * *")
@@ -64,6 +68,7 @@ WRITES: dict[str, Callable[[Stage, Scene], Any]] = {
     "release lease": lambda stage, scene: stage.storage.release_lease(stage.leadership),
     "pause": lambda stage, scene: stage.storage.pause(PauseKind.KEY, "new"),
     "resume": lambda stage, scene: stage.storage.resume(PauseKind.KEY, "held"),
+    "resolve": lambda stage, scene: stage.storage.resolve_dependencies().released,
     "add cron": lambda stage, scene: stage.storage.add_cron_task(CRON),
     "delete cron": lambda stage, scene: stage.storage.delete_cron_task("nightly"),
 }
@@ -75,6 +80,9 @@ READS: dict[str, Callable[[Stage, Scene], Any]] = {
     "owned": lambda stage, scene: stage.storage.owned("r1", 1),
     "steps": lambda stage, scene: stage.storage.steps(scene.running.task_id),
     "unended": lambda stage, scene: stage.storage.unended([scene.running.task_id]),
+    "links": lambda stage, scene: stage.storage.dependencies(scene.waits),
+    "children": lambda stage, scene: stage.storage.children(scene.parent),
+    "parents": lambda stage, scene: stage.storage.parent_results(scene.waits),
     "lanes": lambda stage, scene: stage.storage.lanes(0, 10),
     "next due": lambda stage, scene: stage.storage.next_due_in_ms(),
     "load of runners": lambda stage, scene: stage.storage.live_load(),
@@ -101,10 +109,13 @@ def scene(stage):
     )
     stage.storage.pause(PauseKind.KEY, "held")
     stage.storage.save_step("r1", running, StepRecord("before", 1, 1))
+    (parent,) = stage.create("parent", executor="other")
+    (waits,) = stage.storage.create_tasks([linked("waits", "parent", on_failure=FailurePolicy.RUN)])
+    stage.storage.cancel_many([parent])
     assert stage.leadership
     stage.clock.advance(5)
     debug_ctl_task_framework(disable=True)
-    yield Scene(running, failed, crashed)
+    yield Scene(running, failed, crashed, parent, waits.task_id)
     debug_ctl_task_framework(disable=False)
 
 
