@@ -139,11 +139,15 @@ class TaskFailed(MQTasksError):
 
 
 class TaskCanceled(MQTasksError):
-    """The awaited task ended CANCELED."""
+    """The awaited task ended CANCELED; ``reason`` says why, if that is known.
 
-    def __init__(self, task_id: int) -> None:
-        super().__init__(f"task {task_id} was canceled")
+    It may be the executor's own reason, or the parent without which the task could not begin.
+    """
+
+    def __init__(self, task_id: int, reason: str = "") -> None:
+        super().__init__(f"task {task_id} was canceled" + (f": {reason}" if reason else ""))
         self.task_id = task_id
+        self.reason = reason
 
 
 class TaskInterrupted(MQTasksError):

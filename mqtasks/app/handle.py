@@ -12,6 +12,7 @@ from mqtasks.errors import InvalidArgument, ResultTimeout, TaskCanceled, TaskFai
 from mqtasks.loop import Wake
 from mqtasks.model import (
     AsyncTask,
+    AttemptOutcome,
     Progress,
     ResultCode,
     StepRecord,
@@ -51,7 +52,7 @@ class TaskHandle(Generic[R_co]):
         self.id: Final = metadata_id
         """The producer's name of the task."""
         self.is_new: Final = is_new
-        """False if the task had been created before under this id."""
+        """False if the task had been created before: under this id, or within its window."""
 
     def fetch(self) -> AsyncTask:
         """Return the task as stored now; raises TaskNotFound once it is pruned."""
@@ -123,7 +124,7 @@ class TaskHandle(Generic[R_co]):
             raise ResultTimeout(self.task_id, timeout or 0.0) from None
         finally:
             watch.close()
-        return self._outcome(await asyncio.to_thread(self.fetch))
+        return await asyncio.to_thread(lambda: self._outcome(self.fetch()))
 
     @property
     def service(self) -> TaskService:
@@ -143,11 +144,17 @@ class TaskHandle(Generic[R_co]):
 
     def _outcome(self, task: AsyncTask) -> R_co:
         if task.status is TaskStatus.CANCELED:
-            raise TaskCanceled(task.id)
+            raise TaskCanceled(task.id, self._why_canceled())
         result = task.execute_result
         if result is None or result.code is ResultCode.FAILED:
             raise TaskFailed(task.id, result.error if result else "no result was stored")
         return self._decode(result.value)
+
+    def _why_canceled(self) -> str:
+        """Return what the history says: the executor's own reason, or which parent failed."""
+        past = [item for item in self._service().attempts(self.task_id) if item.error]
+        canceled = [item.error for item in past if item.outcome == AttemptOutcome.CANCELED]
+        return canceled[-1] if canceled else ""
 
     def __repr__(self) -> str:
         """Return ids only; asks nobody."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import msgspec
 
+from mqtasks.app.dependence import parent_ids
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.ids import new_metadata_id
 from mqtasks.errors import InvalidArgument
@@ -43,6 +44,11 @@ class Plan(ABC, Generic[H_co]):
 
     __slots__ = ()
 
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """What names it in a child's id: the executor code, or the kind of plan."""
+
     def then(self, following: Plan[H]) -> Chain[H]:
         """Return a plan that begins ``following`` when all of this one has succeeded.
 
@@ -50,20 +56,26 @@ class Plan(ABC, Generic[H_co]):
         """
         return Chain((self, following))
 
-    def enqueue(self, *, id: str | None = None, connection: Any = None) -> H_co:  # noqa: A002
+    def enqueue(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's name everywhere
+        after: Sequence[TaskHandle[Any] | str] = (),
+        connection: Any = None,
+    ) -> H_co:
         """Create all tasks of the plan, in one transaction; they are committed on return.
 
         The last task, if the plan ends with a single one, has the metadata id ``id``; the others
         are ``<id>/<n>``, counted from 0 in the order in which they were written down, unless their
         options name them. A random id is made for None. Enqueueing a plan twice under one id
-        creates it once. ``connection`` is one of yours, with an open transaction, as in
-        `Task.options`.
+        creates it once. ``after`` are tasks that must have succeeded before it begins, as in
+        `Task.options`, and ``connection`` is one of yours, with an open transaction.
 
         Raises InvalidArgument if two tasks have one id, for more than `MAX_EDGES` dependencies,
         for members of several applications or on several connections, and for an ``after`` that
         names a task which is not stored.
         """
-        draft = self.draft(id, connection=connection)
+        draft = self.draft(id, after=after, connection=connection)
         if not draft.tasks:
             return draft.handles(())
         service = self._one_service()
@@ -73,17 +85,23 @@ class Plan(ABC, Generic[H_co]):
             created = service.create_tasks_in(draft.connection, draft.tasks)
         return draft.handles(created)
 
-    async def aenqueue(self, *, id: str | None = None) -> H_co:  # noqa: A002
+    async def aenqueue(
+        self,
+        *,
+        id: str | None = None,  # noqa: A002 - the field's name everywhere
+        after: Sequence[TaskHandle[Any] | str] = (),
+    ) -> H_co:
         """As `enqueue`, in a thread, so that an event loop goes on meanwhile."""
         for call in self._calls():
             call.check_thread()
-        return await asyncio.to_thread(self.enqueue, id=id)
+        return await asyncio.to_thread(self.enqueue, id=id, after=after)
 
     def draft(
         self,
         id: str | None = None,  # noqa: A002 - the field's name everywhere
         *,
         parent: str = "",
+        after: Sequence[TaskHandle[Any] | str] = (),
         connection: Any = None,
     ) -> Draft[H_co]:
         """Return the rows that `enqueue` would create; raises what it raises before it writes.
@@ -93,7 +111,7 @@ class Plan(ABC, Generic[H_co]):
         if id is not None:
             checked_id("id", id)
         builder = _Builder(id)
-        _, finish = self.build(builder, (), last=True)
+        _, finish = self.build(builder, parent_ids(after), last=True)
         tasks = builder.finished(parent)
         return Draft(tasks, finish, builder.same, self._one_connection(connection))
 
@@ -138,6 +156,11 @@ class PlannedCall(Plan[TaskHandle[R_co]], Generic[R_co]):
         self.call: Final = call
         self.context: Final = context
 
+    @property
+    def label(self) -> str:
+        """The executor code."""
+        return str(self.call.code)
+
     def build(
         self, builder: _Builder, after: tuple[str, ...], *, last: bool
     ) -> tuple[tuple[str, ...], Finish[TaskHandle[R_co]]]:
@@ -175,6 +198,11 @@ class Chain(Plan[H_co], Generic[H_co]):
             raise InvalidArgument("parts", parts, "a chain has at least one plan")
         self.parts: Final[tuple[Plan[Any], ...]] = tuple(flat)
 
+    @property
+    def label(self) -> str:
+        """``chain``."""
+        return "chain"
+
     def build(
         self, builder: _Builder, after: tuple[str, ...], *, last: bool
     ) -> tuple[tuple[str, ...], Finish[H_co]]:
@@ -202,6 +230,11 @@ class Group(Plan[list[H_co]], Generic[H_co]):
     def __init__(self, members: Iterable[Plan[H_co]]) -> None:
         """Keep the members; users call `group`."""
         self.members: Final = tuple(_checked(member) for member in members)
+
+    @property
+    def label(self) -> str:
+        """``group``."""
+        return "group"
 
     def build(
         self,
@@ -290,11 +323,16 @@ class _Builder:
         return len(self._tasks) - 1
 
     def finished(self, parent: str) -> Sequence[NewTask]:
-        """Return the rows; those whose options name no other parent get this one."""
+        """Return the rows, made by the task ``parent`` if there is one.
+
+        It groups them, too, where their options do not name another.
+        """
         if not parent:
             return self._tasks
         return [
-            task if task.parent_task_id else msgspec.structs.replace(task, parent_task_id=parent)
+            msgspec.structs.replace(
+                task, parent_task_id=task.parent_task_id or parent, child_of=parent
+            )
             for task in self._tasks
         ]
 

@@ -66,7 +66,7 @@ class Resolver:
         if self._leadership() is None:
             self.waiting = False
             return self._poll
-        began = self._now()
+        began, waited = self._now(), self.waiting
         self._pass()
         self._rest = _SHARE * (self._now() - began)
         if self.waiting:
@@ -75,6 +75,8 @@ class Resolver:
             return self._rest  # what was moved may be a parent of others
         if not self.waiting:
             return self._poll
+        if not waited:
+            return max(self._rest, GAP_WAITING)  # what ended before runners were asked
         return max(self._rest, self._cadence.delay(worked=False, waiting=True))
 
     def _pass(self) -> None:

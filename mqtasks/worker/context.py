@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
@@ -13,9 +13,11 @@ import msgspec
 from msgspec.structs import replace
 
 from mqtasks.errors import InvalidArgument, MQTasksError, TaskInterrupted
-from mqtasks.model import MAX_MESSAGE, AsyncTask, Progress, StepRecord
+from mqtasks.model import MAX_MESSAGE, AsyncTask, ParentResult, Progress, StepRecord
 from mqtasks.process.interrupt import shield
 from mqtasks.worker.held import Cancel, Held
+from mqtasks.worker.patience import patiently, patiently_async
+from mqtasks.worker.relatives import RAISE, ChildPlan, Offspring, Relatives, values_of
 from mqtasks.worker.steps import StepBook, StepStore
 from mqtasks.worker.transaction import TaskTransaction, Transactions
 
@@ -26,6 +28,8 @@ else:
 
 P = ParamSpec("P")
 R = TypeVar("R")
+D = TypeVar("D")
+H = TypeVar("H")
 
 NO_PROGRESS: Final = Progress()
 _LOST: Final = frozenset({Cancel.REASSIGNED, Cancel.LEASE})
@@ -57,6 +61,7 @@ class Surroundings(msgspec.Struct, frozen=True, eq=False):
     transactions: Transactions
     steps: StepStore
     """Where steps are kept."""
+    relatives: Relatives
 
 
 class TaskContext:
@@ -65,13 +70,14 @@ class TaskContext:
     All of it may be used from the executor's thread or coroutine, and from threads it starts.
     """
 
-    __slots__ = ("_book", "_held", "_log", "_progress", "_surroundings")
+    __slots__ = ("_book", "_held", "_log", "_offspring", "_progress", "_surroundings")
 
     def __init__(self, held: Held, surroundings: Surroundings) -> None:
         self._held = held
         self._surroundings = surroundings
         self._log: TaskLog | None = None
         self._book: StepBook | None = None
+        self._offspring: Offspring | None = None
         self._progress = NO_PROGRESS
 
     @property
@@ -233,8 +239,7 @@ class TaskContext:
         in the event loop and for a coroutine function, which `astep` takes. While storage is away
         it waits, until the executor shall give up.
         """
-        if self._held.coroutine is not None and _in_event_loop():
-            raise MQTasksError("step would block the event loop; use `await ctx.astep(...)`")
+        self._demand_thread("step", "`await ctx.astep(...)`")
         result: R = self._steps.run(name, function, args, kwargs)
         return result
 
@@ -271,6 +276,79 @@ class TaskContext:
                 if book is None:
                     book = self._book = StepBook(self, self._held, self._surroundings.steps)
         return book
+
+    # -- relatives -------------------------------------------------------------------------------
+
+    def enqueue_child(self, plan: ChildPlan[H], *, after: Sequence[Any] = ()) -> H:
+        """Create a plan (``task.s(...)``, a chain, a group) on behalf of this task.
+
+        Committed on return, if this runner still owns the task: a worker that was thought dead
+        makes none. Ids follow from the task's, ``<id>/<executor code>:<n>``, so an execution that
+        makes the same calls in the same order as an earlier one makes nothing new. Children have
+        the task as their ``parent_task_id``, and outlive it. ``after``: handles or metadata ids of
+        tasks that must have succeeded before the plan begins, earlier children, say.
+
+        With a ``connection`` among the plan's options the rows follow your transaction: complete
+        the task in the same one, see `transaction`, to have both or neither.
+
+        Raises TaskInterrupted, before it writes, if the executor shall give up; InvalidTask if the
+        task is not this runner's any more, and nothing was written; InvalidArgument as
+        `Plan.enqueue`, and where an earlier execution has made another call under this id;
+        MQTasksError in the event loop, where `aenqueue_child` serves. While storage is away it
+        waits, until the executor shall give up.
+        """
+        self._demand_thread("enqueue_child", "`await ctx.aenqueue_child(...)`")
+        self.check()
+        return patiently(self, self._children.prepare(plan, after))
+
+    async def aenqueue_child(self, plan: ChildPlan[H], *, after: Sequence[Any] = ()) -> H:
+        """As `enqueue_child`, for ``async def`` executors; ids count in the order of the calls."""
+        self.check()
+        return await patiently_async(self._children.prepare(plan, after))
+
+    def parents(self) -> list[ParentResult]:
+        """Return what became of the tasks that this one waited for, in the order of ``after``.
+
+        Reads storage: in an ``async def`` executor by `asyncio.to_thread`.
+        """
+        self._demand_thread("parents", "`await asyncio.to_thread(ctx.parents)`")
+        return patiently(self, lambda: self._surroundings.relatives.parents(self._held))
+
+    @overload
+    def parent_results(self, /) -> list[Any]: ...
+
+    @overload
+    def parent_results(self, wanted: type[R], /) -> list[R]: ...
+
+    @overload
+    def parent_results(self, wanted: type[R], /, *, default: D) -> list[R | D]: ...
+
+    def parent_results(self, wanted: Any = Any, /, *, default: Any = RAISE) -> list[Any]:
+        """Return the results of the tasks that this one waited for, in the order of ``after``.
+
+        Of a group these are the results of its members. Plain values, or all as the type
+        ``wanted``. For a parent that did not succeed (see ``on_failure``) ``default`` stands, or
+        what `TaskHandle.result` raises is raised. Raises PayloadError for a result that does not
+        fit. Reads storage: in an ``async def`` executor by `asyncio.to_thread`.
+        """
+        self._demand_thread("parent_results", "`await asyncio.to_thread(ctx.parent_results)`")
+        return values_of(self.parents(), self._held.executor.codec, wanted, default)
+
+    @property
+    def _children(self) -> Offspring:
+        made = self._offspring
+        if made is None:
+            with _making_books:
+                made = self._offspring
+                if made is None:
+                    made = self._offspring = Offspring(self._held, self._surroundings.relatives)
+        return made
+
+    def _demand_thread(self, name: str, instead: str) -> None:
+        if self._held.coroutine is not None and _in_event_loop():
+            raise MQTasksError(f"{name} would block the event loop; use {instead}")
+
+    # -- ending ----------------------------------------------------------------------------------
 
     def transaction(self, connection: Any) -> TaskTransaction:
         """Return a block whose writes on ``connection`` and the task's completion commit together.

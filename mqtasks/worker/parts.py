@@ -38,6 +38,7 @@ from mqtasks.worker.marker import Marker
 from mqtasks.worker.once import Once
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.progress import ProgressWriter
+from mqtasks.worker.relatives import Relatives
 from mqtasks.worker.slots import SlotNews
 from mqtasks.worker.steps import StoredSteps
 from mqtasks.worker.telemetry import Telemetry
@@ -105,6 +106,7 @@ class Parts:
             options.log,
             Transactions(runner_id, storage, clock.monotonic, service.max_payload_bytes),
             StoredSteps(runner_id, storage, self.canceller, service.max_payload_bytes),
+            Relatives(runner_id, lambda: service, self.canceller),
         )
         self.execution: Final = Execution(
             board,

@@ -6,15 +6,13 @@ import asyncio
 import inspect
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, Protocol, get_type_hints
 
 from mqtasks.errors import (
     InvalidArgument,
     InvalidTask,
     MQTasksError,
     PayloadTooLarge,
-    StorageConflict,
-    StorageUnavailable,
 )
 from mqtasks.model import StepRecord, checked_id
 from mqtasks.payload import PayloadCodec, is_async
@@ -23,15 +21,10 @@ from mqtasks.registry import DEFAULT_CODEC
 from mqtasks.storage.contract import TaskStorage
 from mqtasks.worker.cancel import Canceller
 from mqtasks.worker.held import Cancel, Held
+from mqtasks.worker.patience import patiently, patiently_async
 
 if TYPE_CHECKING:
     from mqtasks.worker.context import TaskContext
-
-T = TypeVar("T")
-
-PAUSE: Final = 0.25
-"""Seconds between tries while storage is away."""
-_OUTAGES: Final = (StorageUnavailable, StorageConflict)
 
 
 class StepStore(Protocol):
@@ -106,12 +99,12 @@ class StepBook:
             raise MQTasksError(f"step {name!r} is a coroutine function: use `await ctx.astep(...)`")
         self._claim(name)
         try:
-            stored = self._patiently(lambda: self._find(name))
+            stored = patiently(self._context, lambda: self._find(name))
             if stored is None:
                 value = _plain(name, function(*args, **kwargs))
                 data = self._encode(name, value)
                 result = self._decode(function, data)  # what cannot be read is not stored
-                self._patiently(lambda: self._save(name, data))
+                patiently(self._context, lambda: self._save(name, data))
                 return result
         except BaseException:
             self._used.discard(name)
@@ -128,7 +121,7 @@ class StepBook:
         """As `run`, without blocking the event loop; a plain function runs on a thread."""
         self._claim(name)
         try:
-            stored = await self._patiently_async(lambda: self._find(name))
+            stored = await patiently_async(lambda: self._find(name))
             if stored is None:
                 if is_async(function):
                     value = function(*args, **kwargs)
@@ -138,7 +131,7 @@ class StepBook:
                     value = await value
                 data = self._encode(name, value)
                 result = self._decode(function, data)
-                await self._patiently_async(lambda: self._save(name, data))
+                await patiently_async(lambda: self._save(name, data))
                 return result
         except BaseException:
             self._used.discard(name)
@@ -175,24 +168,6 @@ class StepBook:
             last = max((step.number for step in stored.values()), default=0)
             step = StepRecord(name, last + 1, self._held.epoch, 0, data)
             stored[name] = self._store.save(self._held, step)
-
-    # -- outages ---------------------------------------------------------------------------------
-
-    def _patiently(self, work: Callable[[], T]) -> T:
-        """Work with storage, again and again while it is away and the lease is trusted (P14)."""
-        while True:
-            try:
-                return work()
-            except _OUTAGES:
-                self._context.wait_cancelled(PAUSE)
-                self._context.check()
-
-    async def _patiently_async(self, work: Callable[[], T]) -> T:
-        while True:
-            try:
-                return await asyncio.to_thread(work)
-            except _OUTAGES:
-                await asyncio.sleep(PAUSE)
 
     # -- values ----------------------------------------------------------------------------------
 

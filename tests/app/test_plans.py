@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 
@@ -104,7 +105,7 @@ def test_s12_a_plan_is_created_from_an_event_loop(work) -> None:
     ("make", "message"),
     [
         (lambda work: chain(work.s(1), work), r"must be a plan: task\.s"),
-        (lambda work: group([1]), r"must be a plan: task\.s"),
+        (lambda _work: group(cast("Any", [1])), r"must be a plan: task\.s"),
         (lambda work: plans.Chain(()), "at least one plan"),
         (
             lambda work: group([work.options(id="x").s(1), work.options(id="x").s(2)]).draft("p"),
@@ -161,9 +162,14 @@ def test_s12_many_enqueued_at_once_wait_for_one(app, work) -> None:
 
 
 def test_s12_ten_thousand_members_are_one_batch(app, work) -> None:
-    told = []
+    told: list[int] = []
     create = app.service.storage.create_tasks
-    app.service.storage.create_tasks = lambda tasks: told.append(len(tasks)) or create(tasks)
+
+    def spy(tasks):
+        told.append(len(tasks))
+        return create(tasks)
+
+    app.service.storage.create_tasks = spy
     last = group([work.s(n) for n in range(10_000)]).then(work.s(0)).enqueue(id="p")
     assert told == [10_001]
     assert last.status() is TaskStatus.WAITING

@@ -49,8 +49,8 @@ def test_s12_while_something_waits_runners_are_asked_to_tell_what_ends(world, cl
     world.service.notifier.subscribe([world.service.keys.waiting], lambda *_: asked.append(1))
     world.create(1)
     after(world, "child", "work-0")
+    assert resolver.run_once() == policy.GAP_WAITING, "what ended before they were asked"
     assert resolver.run_once() == 0.5
-    resolver.run_once()
     assert (len(asked), resolver.waiting) == (1, True)
     clock.advance(3)
     resolver.run_once()
