@@ -15,6 +15,7 @@ from mqtasks.rq.readonly import ViewError
 from mqtasks.rq.snapshot import Snapshot
 from mqtasks.rq.source import MAX_AGE, SOURCE, SnapshotSource
 from mqtasks.rq.view import QueueView, WorkerView
+from tests.support.links import linked
 from tests.support.stage import Stage
 
 
@@ -42,6 +43,14 @@ def test_each_status_has_its_registry(stage: Stage) -> None:
         "deferred": 0,
         "ready": 0,
     }
+
+
+def test_tasks_that_wait_for_others_are_deferred(empty: Stage) -> None:
+    empty.storage.create_tasks([linked("a"), linked("b", "a"), linked("c", "a", executor="mail")])
+
+    assert QueueView("work").count == 1
+    assert QueueView("work").deferred_job_registry.count == 1
+    assert QueueView("mail").deferred_job_registry.count == 1
 
 
 def test_queues_come_in_order_of_codes(empty: Stage) -> None:
