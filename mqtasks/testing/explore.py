@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 from mqtasks.app import MQTasks, Task
 from mqtasks.errors import MQTasksError
@@ -14,9 +14,6 @@ from mqtasks.testing.modes import manual
 from mqtasks.testing.tester import TaskTester
 
 S = TypeVar("S")
-
-_MOST_MOVES: Final = 100
-"""How often time is moved on to what is scheduled, before a scenario counts as endless."""
 
 
 def every_crash_point(
@@ -67,7 +64,7 @@ def _run(
     __tracebackhide__ = True
     with manual(app, **options) as tester, tester.crashing(plan):
         state = scenario(tester)
-        run_to_the_end(tester)
+        tester.exhaust()
         where = "without any crash"
         if plan is not None and plan.happened:
             where = f"after a crash {plan.victims[0]}"
@@ -77,16 +74,3 @@ def _run(
             raise AssertionError(f"{where}: {error}") from error
         if holds is False:
             raise AssertionError(f"{where}: the invariant does not hold")
-
-
-def run_to_the_end(tester: TaskTester) -> None:
-    """Drain, and move time on to what is scheduled, until nothing is left."""
-    for _ in range(_MOST_MOVES):
-        upcoming = tester.drain().scheduled
-        if not upcoming:
-            return
-        tester.advance_to(upcoming[0].at)
-    raise MQTasksError(
-        f"tasks are still scheduled after {_MOST_MOVES} moves of the clock: does one delay itself"
-        " for ever?"
-    )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 LIMIT: Final = 1000
 """Executions of one drain before it is given up as endless."""
+MOVES: Final = 100
+"""How often `TaskTester.exhaust` moves the clock before tasks count as endless."""
 
 
 class TaskTester(Assertions):
@@ -84,6 +86,8 @@ class TaskTester(Assertions):
     def __enter__(self) -> Self:
         """Lend the application what this has made."""
         self.clear()
+        self._exits.callback(self._runtime.close)
+        self._exits.callback(self._engine.close)
         self._exits.enter_context(self.app.borrowing(self._runtime))
         return self
 
@@ -95,8 +99,6 @@ class TaskTester(Assertions):
     ) -> None:
         """Give the application back as it was, and forget all tasks."""
         self._exits.close()
-        self._engine.close()
-        self._runtime.close()
 
     @property
     def service(self) -> TaskService:
@@ -124,6 +126,22 @@ class TaskTester(Assertions):
         if self._engine.has_work():
             raise self._endless(began, limit)
         return self._report(began)
+
+    def exhaust(self, *, moves: int = MOVES, limit: int = LIMIT) -> DrainReport:
+        """Drain, and `advance` to what is scheduled, until nothing is; return all that has run.
+
+        Raises MQTasksError after ``moves`` of the clock, or for an endless `drain`.
+        """
+        began = len(self._engine.history)
+        for _ in range(moves):
+            upcoming = self.drain(limit=limit).scheduled
+            if not upcoming:
+                return self._report(began)
+            self.advance_to(upcoming[0].at)
+        raise MQTasksError(
+            f"tasks are still scheduled after {moves} moves of the clock: does one delay itself"
+            " for ever?"
+        )
 
     async def adrain(self, *, limit: int = LIMIT, raise_errors: bool = False) -> DrainReport:
         """As `drain`, for tests that are coroutines: async tasks run on their event loop.

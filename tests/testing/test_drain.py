@@ -102,6 +102,17 @@ def test_a_retry_waits_as_its_options_say(mqtasks_app: TaskTester) -> None:
     ]
 
 
+def test_everything_can_be_run_to_its_end(mqtasks_app: TaskTester) -> None:
+    handle = shop.flaky.options(delay=86_400).enqueue(2)
+
+    report = mqtasks_app.exhaust()
+
+    assert (endings(report), report.scheduled) == (["retried", "retried", "succeeded"], ())
+    assert handle.result() == 2
+    with pytest.raises(MQTasksError, match="after 0 moves"):
+        mqtasks_app.exhaust(moves=0)
+
+
 def test_a_report_tells_how_each_execution_ended(mqtasks_app: TaskTester) -> None:
     shop.flaky.options(max_retry_times=0).enqueue(1)
     shop.flaky.enqueue(1)
