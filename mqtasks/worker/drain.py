@@ -30,6 +30,7 @@ class Drain:
     """Stops a runner in order. `run` is called once; `hurry` from any thread, at any time.
 
     Call `changed` whenever a commit was made, so that waiting ends as soon as possible.
+    ``announce()`` tells the scheduler that tasks were given back.
     """
 
     def __init__(
@@ -43,10 +44,12 @@ class Drain:
         canceller: Canceller,
         completer: Completer,
         marker: Marker,
+        announce: Callable[[], None],
         options: RunnerOptions,
         clock: Clock,
     ) -> None:
         self._identity = identity
+        self._announce = announce
         self._storage = storage
         self._holdings = holdings
         self._admission = admission
@@ -99,6 +102,7 @@ class Drain:
         count = self._storage.release_unstarted(identity.runner_id, identity.generation, REASON)
         if count:
             self._log.info("runner %s: %d waiting tasks handed back", identity.runner_id, count)
+            self._announce()
 
     def _release_rest(self) -> None:
         # What has ended, and could not be committed, is not given back: storage may come to know.
@@ -114,6 +118,7 @@ class Drain:
         )
         keys = [held.key for held in rest]
         self._storage.release_many(self._identity.runner_id, keys, REASON)
+        self._announce()
         for held in rest:
             self._holdings.discard(held)
 

@@ -38,7 +38,6 @@ from mqtasks.worker.marker import Marker
 from mqtasks.worker.once import Once
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.progress import ProgressWriter
-from mqtasks.worker.relatives import Relatives
 from mqtasks.worker.slots import SlotNews
 from mqtasks.worker.steps import StoredSteps
 from mqtasks.worker.telemetry import Telemetry
@@ -106,7 +105,6 @@ class Parts:
             options.log,
             Transactions(runner_id, storage, clock.monotonic, service.max_payload_bytes),
             StoredSteps(runner_id, storage, self.canceller, service.max_payload_bytes),
-            Relatives(runner_id, lambda: service, self.canceller),
         )
         self.execution: Final = Execution(
             board,
@@ -220,6 +218,7 @@ class Parts:
             canceller=self.canceller,
             completer=self.completer,
             marker=self.marker,
+            announce=service.hint_created,
             options=options,
             clock=clock,
         )
@@ -269,6 +268,7 @@ class Parts:
         identity = self.identity
         if identity.generation and self.board.fenced == identity.generation:
             self.fencing.run_once()
+            self.service.hint_created()  # what the earlier generation held is free
         return self.fetcher.run_once()
 
     def fetch_if_due(self) -> float:

@@ -159,6 +159,7 @@ class TaskRunner:
         lease.start(record, board)
         parts.subscribe()
         parts.loops.start()
+        self._service.hint_created()  # here is room, and what an earlier generation held is free
         emit("runner.started", runner=self._runner_id, generation=generation)
         self._options.log.info(
             "runner %s (generation %d) started: parallelism %d, %d executors",

@@ -1,4 +1,4 @@
-"""News for the allocator: this runner, or a limit, has room again."""
+"""News for the allocator: this runner, or a limit, has room again, or a task was given back."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 
 from mqtasks.model import DEFAULT_OPTIONS
 from mqtasks.worker.held import Held, Holdings
+from mqtasks.worker.outcome import Released
 
 
 class SlotNews:
@@ -22,11 +23,14 @@ class SlotNews:
     def committed(self, helds: Sequence[Held]) -> None:
         """Look at tasks whose end was just committed, and announce the room they leave."""
         was_full = len(self._holdings) + len(helds) >= self._parallelism
-        if was_full or any(map(_limited, helds)):
+        if was_full or any(map(_tells, helds)):
             self._announce()
 
 
-def _limited(held: Held) -> bool:
+def _tells(held: Held) -> bool:
+    """Return whether a task has kept others waiting by what it held, or waits again itself."""
+    if isinstance(held.outcome, Released):
+        return True
     options = held.task.metadata.options
     if options is DEFAULT_OPTIONS:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import threading
@@ -68,6 +69,18 @@ def deaf(seconds: float, label: str) -> None:
     """Work for long, and never ask whether anybody still wants it."""
     trace("deaf", f"start {label} {current_context().epoch}")
     threading.Event().wait(seconds)
+
+
+@app.task
+def alone(seconds: float, label: str) -> None:
+    """Say when somebody else is inside; the lock goes with the process that held it."""
+    with (_FOLDER / "inside").open("a") as door:
+        try:
+            fcntl.flock(door, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            trace("overlap", label)
+        threading.Event().wait(seconds)
+        trace("alone", label)
 
 
 @app.task

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from mqtasks import TaskHandle
-from mqtasks.model import AttemptOutcome, TaskStatus
+from mqtasks.model import AttemptOutcome, RunnerState, TaskStatus
+from mqtasks.service import TaskService
 from tests.e2e import shop
 from tests.e2e.shop import traces
 from tests.support.site import eventually, open_site, report
@@ -41,7 +42,9 @@ def test_m17_rolling_restarts_lose_no_task_and_burn_no_attempt(
             handles += shop.double.enqueue_many([(n,) for n in range(LOAD)])
             handles += shop.patient.enqueue_many([(0.1, f"{turn}-{n}") for n in range(8)])
             goal = len(handles) - LOAD // 2
-            eventually(partial(_ran, tmp_path, len(handles) - LOAD // 2), 60, "tasks are under way")
+            eventually(partial(_ran, tmp_path, goal), 60, "tasks are under way")
+            # A process that is told to stop before it has set up its signals just ends.
+            eventually(partial(_both_run, service), 60, "both workers run")
             assert site.stop(workers[turn % 2]) == 0
             workers[turn % 2] = site.worker(f"roll-{turn % 2}", "--parallelism", "4")
         for handle in handles:
@@ -60,6 +63,10 @@ def test_m17_rolling_restarts_lose_no_task_and_burn_no_attempt(
         ran = Counter(traces(tmp_path, "double"))
         assert set(ran.values()) == {RESTARTS}, "what is started is finished: each ran once"
         report(f"{RESTARTS} restarts, {len(tasks)} tasks, {len(moved)} handed back unstarted")
+
+
+def _both_run(service: TaskService) -> bool:
+    return sum(item.state is RunnerState.ACTIVE for item in service.storage.runners()) == 2
 
 
 def _ran(folder: Path, most: int) -> bool:

@@ -14,6 +14,7 @@ from mqtasks.service import TaskService
 from mqtasks.storage.contract import Allocation
 from mqtasks.storage.memory import MemoryTaskStorage
 from mqtasks.worker import RunnerOptions, TaskRunner
+from mqtasks.worker.outcome import Released
 from tests.worker.rig import Rig
 
 
@@ -88,6 +89,46 @@ def test_a_stop_hands_back_what_waits_and_never_what_has_ended():
     assert [rig.outcomes(t) for t in ids[2:]] == [[AttemptOutcome.RELEASED]] * 3
     assert rig.state() is RunnerState.STOPPED
     assert rig.task(ids[0]).status is TaskStatus.CREATED  # released although it still runs
+
+
+@pytest.mark.parametrize("count", [3, 2], ids=["waiting", "running"])
+def test_g10_what_a_stop_gives_back_is_told_to_the_scheduler(count):
+    """It would wait for the scheduler's next look otherwise, ten seconds away while hints flow."""
+    rig = Rig(cancel_timeout=0.0)
+    told: list[TaskStatus] = []
+    last = rig.give(count)[-1]  # of three tasks one waits for a slot
+    assert rig.service._sender.flush(10.0)
+    rig.service.notifier.subscribe(
+        [rig.service.keys.created], lambda *_: told.append(rig.task(last).status)
+    )
+    rig.begin()
+    rig.begin()
+    if count == 3:
+        rig.parts.drain._release_rest = lambda: None
+    rig.parts.drain.run(0)
+    assert rig.service._sender.flush(10.0)
+    assert told == [TaskStatus.CREATED]
+
+
+def test_g10_a_task_given_back_by_its_executor_is_told_to_the_scheduler():
+    rig = Rig(parallelism=8)
+    rig.give(1)
+    assert rig.service._sender.flush(10.0)
+    told: list[str] = []
+    rig.service.notifier.subscribe([rig.service.keys.created], lambda *_: told.append("created"))
+    rig.end(rig.begin(), Released("shutdown"))
+    rig.commit()
+    assert rig.service._sender.flush(10.0)
+    assert told == ["created"]
+
+
+def test_a_runner_that_has_started_is_told_to_the_scheduler(service):
+    told = threading.Event()
+    service.notifier.subscribe([service.keys.created], lambda *_: told.set())
+    runner = make_runner(service)
+    runner.register_executor("work", lambda _ctx, _task: None)
+    with runner:
+        assert told.wait(10)
 
 
 def test_rows_that_come_during_a_stop_are_not_taken():
