@@ -37,6 +37,40 @@ def list_crons(*, output: str) -> None:
     print_rows(rows, _COLUMNS, output, "no cron tasks")
 
 
+@cron.command("preview")
+@click.argument("expression")
+@option(
+    "--tz",
+    "--timezone",
+    "timezone",
+    default="UTC",
+    show_default=True,
+    metavar="NAME",
+    help="IANA time zone.",
+)
+@option(
+    "--count",
+    type=click.IntRange(1, 1000),
+    default=5,
+    show_default=True,
+    help="How many firings.",
+)
+@option("--after", metavar="TIME", help="Begin there, not now: 2026-10-24T12:00, by default UTC.")
+@output_option
+@global_options(hidden=True)
+def preview(*, expression: str, timezone: str, count: int, after: str | None, output: str) -> None:
+    """Show in words and in times when EXPRESSION fires.
+
+    \b
+    mqtasks cron preview '30 2 * * *' --tz Europe/Berlin --count 5
+
+    Needs no database. Days on which clocks change are marked.
+    """  # noqa: D301 - \b keeps click from joining the lines
+    from mqtasks.cli.cron_preview import print_preview
+
+    print_preview(expression, timezone, count, after, output)
+
+
 @cron.command("add")
 @click.argument("cron_id", metavar="ID")
 @click.argument("expression")

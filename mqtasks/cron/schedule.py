@@ -22,7 +22,7 @@ from mqtasks.errors import InvalidCron
 if TYPE_CHECKING:
     from croniter import croniter
 
-_ALIASES: Final = {
+ALIASES: Final = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -105,6 +105,11 @@ class CronSchedule:
         local = datetime.fromtimestamp(second, self._zone)
         found = self._next_fixed(local) if self._fixed_times else self._next_recurring(local)
         return found * 1000
+
+    @property
+    def every_ms(self) -> int:
+        """The interval of ``@every`` in milliseconds; 0 if it is a cron expression."""
+        return self._every_ms
 
     def upcoming(self, ms: int, n: int) -> list[int]:
         """Return the next ``n`` firings after ``ms``, in order, as unix milliseconds."""
@@ -236,9 +241,9 @@ def _split(expr: str, text: str) -> list[str]:
     if lowered.startswith(("tz=", "cron_tz=")):
         raise InvalidCron("cron expression", expr, "give the time zone as timezone=..., not in it")
     if lowered.startswith("@"):
-        if lowered not in _ALIASES:
-            raise InvalidCron("cron expression", expr, f"known names: {', '.join(_ALIASES)}")
-        lowered = _ALIASES[lowered]
+        if lowered not in ALIASES:
+            raise InvalidCron("cron expression", expr, f"known names: {', '.join(ALIASES)}")
+        lowered = ALIASES[lowered]
     fields = lowered.split()
     if len(fields) == _WITHOUT_SECONDS:
         fields.insert(0, "0")
