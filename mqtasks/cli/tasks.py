@@ -95,11 +95,13 @@ def list_tasks(
 @global_options(hidden=True)
 def show(*, task: str, by_id: bool, output: str) -> None:
     """Show all of one task: TASK is its number or its metadata id."""
+    from mqtasks.cli.links import links_of
     from mqtasks.cli.rows import task_record
 
     with open_service() as service:
         (number,) = _numbers(service, [task], by_id=by_id)
-        record = task_record(service.get(number), service.attempts(number))
+        found = service.get(number)
+        record = task_record(found, service.attempts(number)) | links_of(service, found)
     print_record(record, output)
 
 

@@ -1,0 +1,61 @@
+"""What the commands say of tasks that wait for others (S12)."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mqtasks import where
+from mqtasks.app import MQTasks, group
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+@pytest.fixture
+def plan(database):
+    """Tasks p/0 and p/1, of which the first is canceled, and p, which waits for both."""
+    with MQTasks(database) as app:
+        work = app.remote("work")
+        last = group([work.s(1), work.s(2)]).then(work.options(on_failure="run").s(3))
+        last.enqueue(id="p")
+        app.cancel(app.handle("p/0").task_id)
+        app.service.storage.resolve_dependencies()
+        yield app
+
+
+@pytest.mark.usefixtures("plan")
+def test_s12_show_says_what_a_task_waits_for(mqtasks):
+    shown = json.loads(mqtasks("tasks", "show", "p", "-o", "json").out)
+    assert (shown["status"], shown["waits_for"], shown["on_failure"]) == ("WAITING", 1, "RUN")
+    assert [(item["id"], item["status"], item["outcome"]) for item in shown["after"]] == [
+        ("p/1", "CREATED", "OPEN"),
+        ("p/0", "CANCELED", "CANCELED"),
+    ]
+    text = mqtasks("tasks", "show", "p").out
+    assert "waits_for" in text
+    assert "id=p/1  status=CREATED  outcome=OPEN" in text
+
+
+@pytest.mark.usefixtures("plan")
+def test_s12_show_says_what_waits_for_a_task(mqtasks):
+    shown = json.loads(mqtasks("tasks", "show", "p/1", "-o", "json").out)
+    assert [item["id"] for item in shown["children"]] == ["p"]
+    assert "after" not in shown
+
+
+def test_s12_a_link_to_a_deleted_task_is_shown(mqtasks, plan):
+    plan.service.storage.delete(where.metadata_id == "p/0")
+    shown = json.loads(mqtasks("tasks", "show", "p", "-o", "json").out)
+    assert {"task_id": 1, "id": "", "status": "not stored", "outcome": "CANCELED"} in shown["after"]
+
+
+def test_s12_waiting_tasks_are_listed_and_canceled(mqtasks, plan):
+    listed = json.loads(mqtasks("tasks", "list", "--status", "waiting", "-o", "json").out)
+    assert [item["id"] for item in listed] == ["p"]
+    assert mqtasks("tasks", "cancel", "p").code == 0
+    listed = mqtasks("tasks", "list", "--status", "waiting", "-o", "json").out
+    assert json.loads(listed) == []
+    shown = json.loads(mqtasks("tasks", "show", "p", "-o", "json").out)
+    assert (shown["status"], shown["waits_for"]) == ("CANCELED", 0)
+    assert {item["outcome"] for item in shown["after"]} == {"CANCELED", "DROPPED"}
