@@ -12,6 +12,7 @@ from mqtasks.config import Settings
 from mqtasks.scheduler import Scheduler
 from mqtasks.service import waiting
 from mqtasks.worker import TaskRunner
+from mqtasks.worker.ended import EndedNews
 
 DEADLINE = 30.0
 
@@ -48,15 +49,13 @@ def test_s5_a_hint_wakes_who_waits(app, gate, monkeypatch):
         monkeypatch.setattr(waiting, name, 600.0)
     work, opened = gate
     handle = work.enqueue(7)
-    told, publish = threading.Event(), app.service.notifier.publish
+    told, awaited = threading.Event(), EndedNews.awaited
 
-    def spy(channel, payload=b""):
-        sent = publish(channel, payload)
-        if channel == app.service.keys.waiting:
-            told.set()
-        return sent
+    def spy(news):
+        awaited(news)
+        told.set()
 
-    monkeypatch.setattr(app.service.notifier, "publish", spy)
+    monkeypatch.setattr(EndedNews, "awaited", spy)  # the runner has heard that somebody waits
     threading.Thread(target=lambda: told.wait(DEADLINE) and opened.set()).start()
     assert handle.wait(DEADLINE)
     assert handle.result(0) == 7
