@@ -54,23 +54,23 @@ def ended(app: MQTasks, handle: TaskHandle[Any]) -> list[str]:
     return [attempt.error for attempt in app.service.attempts(handle.task_id)]
 
 
-def test_m9_listed_exceptions_are_retried_and_others_end_the_task(app: MQTasks):
+def test_m9_listed_exceptions_are_retried_and_others_end_the_task(memory: MQTasks):
     runs = count()
 
-    @app.task(max_retry_times=5, retry_on=ConnectionError, retry_delay=0.01)
+    @memory.task(max_retry_times=5, retry_on=ConnectionError, retry_delay=0.01)
     def fetch() -> None:
         raise Busy("busy") if next(runs) < 2 else ValueError("no such page")
 
     handle = fetch.enqueue()
-    assert ended(app, handle) == ["Busy: busy", "Busy: busy", "ValueError: no such page"]
+    assert ended(memory, handle) == ["Busy: busy", "Busy: busy", "ValueError: no such page"]
     with pytest.raises(TaskFailed, match="no such page"):
         handle.result(0)
     task = handle.fetch()
     assert (task.epoch, task.metadata.options) == (3, TaskOptions(max_retry_times=5))
 
 
-def test_m9_exceptions_given_up_on_end_a_coroutine_task(app: MQTasks):
-    @app.task(max_retry_times=5, give_up_on=(KeyError, ConnectionError), retry_on=Busy)
+def test_m9_exceptions_given_up_on_end_a_coroutine_task(memory: MQTasks):
+    @memory.task(max_retry_times=5, give_up_on=(KeyError, ConnectionError), retry_on=Busy)
     async def fetch(kind: str) -> None:
         await asyncio.sleep(0)
         raise {"other": KeyError, "gone": ConnectionError, "busy": Busy}[kind]
@@ -78,7 +78,7 @@ def test_m9_exceptions_given_up_on_end_a_coroutine_task(app: MQTasks):
     many = fetch.options(max_retry_times=1, retry_interval=0.01).enqueue_many(
         [("other",), ("gone",), ("busy",)]
     )
-    with Scheduler(app.service), TaskRunner("r", app.service, registry=app.registry):
+    with Scheduler(memory.service), TaskRunner("r", memory.service, registry=memory.registry):
         assert all(handle.wait(DEADLINE) for handle in many)
     assert [handle.fetch().epoch for handle in many] == [1, 1, 2]
 
@@ -117,16 +117,16 @@ def test_m9_a_function_chooses_each_delay_in_the_row(app: MQTasks):
     assert 0 <= task.run_at - 3_600_000 - last.ended_at < 60_000
 
 
-def test_m9_a_function_that_fails_loses_no_task_and_is_told_in_the_history(app: MQTasks):
+def test_m9_a_function_that_fails_loses_no_task_and_is_told_in_the_history(memory: MQTasks):
     def delay(_attempt: int, _error: Exception) -> float:
         raise LookupError("no such table")
 
-    @app.task(max_retry_times=1, retry_delay=delay, retry_interval=0.01)
+    @memory.task(max_retry_times=1, retry_delay=delay, retry_interval=0.01)
     def fetch() -> None:
         raise Busy("busy")
 
     told = "retry_delay failed, so the task's options decide: LookupError: no such table"
-    assert ended(app, fetch.enqueue()) == [f"Busy: busy\n{told}", "Busy: busy"]
+    assert ended(memory, fetch.enqueue()) == [f"Busy: busy\n{told}", "Busy: busy"]
 
 
 @pytest.mark.parametrize(("given_up", "epoch"), [(OSError, 1), (ValueError, 2)])
