@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 _MOST_SHOWN: Final = 10
 _LONGEST_VALUE: Final = 60
+_MOMENTS: Final = frozenset({"at", "deadline"})
 _SHOWN_AS: Final = {field: name for name, field in SHORT_NAMES.items()}
 
 
@@ -84,9 +85,14 @@ class Expectation:
                 raise InvalidArgument("options", name, "is nothing that a task could be given")
             shown = _SHOWN_AS.get(field, field)
             self._options[shown] = value.total_seconds() if isinstance(value, timedelta) else value
-        at = self._options.get("at")
-        if isinstance(at, datetime) and at.tzinfo is None:
-            raise InvalidArgument("at", at, "must be aware: add tzinfo, for example UTC")
+        for name in _MOMENTS & self._options.keys():
+            moment = self._options[name]
+            if not isinstance(moment, datetime):
+                continue
+            if moment.tzinfo is None:
+                raise InvalidArgument(name, moment, "must be aware: add tzinfo, for example UTC")
+            # Rows hold whole milliseconds, made in the same way.
+            self._options[name] = _moment(int(moment.timestamp() * 1000))
 
     def differences(self, found: Enqueued) -> list[str]:
         """Return in what a task differs, one line each; none if it is as expected."""
@@ -134,13 +140,21 @@ class Expectation:
 
     @staticmethod
     def _option(found: Enqueued, name: str) -> Any:
+        options = found.row.metadata.options
         if name == "id":
             return found.row.metadata.id
         if name == "at":
-            return datetime.fromtimestamp(found.row.run_at / 1000, UTC)
+            return _moment(found.row.run_at)
         if name == "delay":
             return found.delay
-        return getattr(found.row.metadata.options, SHORT_NAMES.get(name, name))
+        if name == "deadline":
+            at = options.deadline_at
+            return _moment(at) if at else options.deadline
+        return getattr(options, SHORT_NAMES.get(name, name))
+
+
+def _moment(unix_ms: int) -> datetime:
+    return datetime.fromtimestamp(unix_ms / 1000, UTC)
 
 
 def _signature_of(definition: TaskDefinition | None) -> inspect.Signature | None:

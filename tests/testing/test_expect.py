@@ -47,6 +47,7 @@ def test_defaults_count_as_given(mqtasks_app: TaskTester) -> None:
 
 def test_options_are_compared(mqtasks_app: TaskTester) -> None:
     due = datetime.fromtimestamp(mqtasks_app.clock.now_ms() / 1000, UTC) + timedelta(hours=1)
+    due += timedelta(microseconds=123)
     shop.note.options(delay=60, key="acme", tags=("a",), priority=3, id="order-1").enqueue("x")
     shop.note.options(at=due).enqueue("y")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import unittest
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from mqtasks import MQTasks, TaskCanceled, TaskStatus, chain, group
+from mqtasks import MQTasks, TaskCanceled, TaskFailed, TaskStatus, chain, group
 from mqtasks.testing import TaskTester, every_crash_point, inline, manual
 from mqtasks.worker import current_context
 from tests.testing import shop
@@ -98,6 +99,42 @@ def test_equal_calls_are_one_task_until_time_has_passed(mqtasks_app: TaskTester)
 
     assert [handle.is_new for handle in handles] == [True, False, True]
     mqtasks_app.assert_enqueued(shop.note, count=2)
+
+
+def test_a_deadline_ends_what_has_not_run_by_then(mqtasks_app: TaskTester) -> None:
+    handle = shop.flaky.options(deadline=15).enqueue(2)
+    held_back = shop.note.options(deadline=15).enqueue("x")
+    shop.app.pause("executor", "note")
+    mqtasks_app.assert_enqueued(shop.note, deadline=15)
+
+    assert mqtasks_app.drain().retried
+    mqtasks_app.advance(16)  # what no runner has ends a second later
+    mqtasks_app.drain()
+
+    for one in (handle, held_back):
+        with pytest.raises(TaskFailed, match="deadline"):
+            one.result()
+
+
+def test_a_deadline_ends_what_runs_for_too_long(mqtasks_app: TaskTester) -> None:
+    due = datetime.fromtimestamp(mqtasks_app.clock.now_ms() / 1000, UTC) + timedelta(minutes=1)
+
+    @shop.app.task(name=f"long-{id(mqtasks_app)}", max_retry_times=5)
+    def long() -> None:
+        mqtasks_app.advance(61)
+        current_context().check()
+
+    long.options(deadline=due).enqueue()
+    mqtasks_app.assert_enqueued(long, deadline=due)
+
+    assert "deadline" in mqtasks_app.drain().failed[0].reason
+
+
+def test_headers_can_be_expected(mqtasks_app: TaskTester) -> None:
+    shop.note.options(headers={"trace": "1"}).enqueue("x")
+
+    mqtasks_app.assert_enqueued(shop.note, headers={"trace": "1"})
+    mqtasks_app.refute_enqueued(shop.note, headers={"trace": "2"})
 
 
 def test_a_retry_on_chosen_errors(mqtasks_app: TaskTester) -> None:
