@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from functools import partial
+from itertools import pairwise
 
 import pytest
 from msgspec.structs import replace
 
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import Created, ExecuteResult, NewTask, TaskStatus
+from tests.support.races import together
 from tests.support.stage import new
 
 MINUTE = 60_000
@@ -169,3 +172,27 @@ def test_m1_producers_on_32_threads_make_one_task(stage, batch):
     assert len(answers) == 32
     assert len({tuple(item.task_id for item in made) for made in answers}) == 1
     assert sum(item.is_new for made in answers for item in made) == batch
+
+
+def test_no_window_is_open_twice_while_others_expire_and_are_pruned(opener):
+    storage, period = opener(None), 5
+
+    def produce(thread: int) -> list[Created]:
+        made: list[Created] = []
+        for number in range(60):
+            batch = [unique(f"{thread}-{number}-{name}", name, period) for name in ("k", "m")]
+            made += storage.create_tasks(batch if thread % 2 else batch[::-1])
+        return made
+
+    def prune(_: int) -> list[Created]:
+        for _ in range(60):
+            storage.prune_windows(1)
+        return []
+
+    answers = together(*[partial(produce, thread) for thread in range(4)], partial(prune, 0))
+    stored = {task.id: task for task in storage.query()}
+    assert sum(made.is_new for answer in answers for made in answer) == len(stored)
+    assert {made.task_id for answer in answers for made in answer} == set(stored)
+    for name in ("k", "m"):
+        times = [item.created_at for item in stored.values() if item.metadata.id.endswith(name)]
+        assert all(later - earlier >= period for earlier, later in pairwise(sorted(times)))
