@@ -4,7 +4,8 @@ CPython can set an exception that a thread finds at its next bytecode. Two thing
 here. A thread says whose work it does (`Guard.enter`, `Guard.leave`), and whoever wants to raise
 takes part in a handshake: the thread writes ``owner`` and then reads ``busy``, the other writes
 ``busy`` and then reads ``owner``, so that at least one of them sees the other. And code that must
-not stop half-way, such as a statement on a pooled connection, is wrapped in `shield`.
+not stop half-way, such as a statement on a pooled connection, is wrapped in `shield`, at
+whose end comes what was raised meanwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class Guard:
     ``leave`` may be called twice, and has to be if the exception came while it ran.
     """
 
-    __slots__ = ("busy", "depth", "ident", "owner", "raised")
+    __slots__ = ("busy", "depth", "ident", "later", "owner", "raised")
 
     def __init__(self) -> None:
         """Guard the current thread; see `guard_of_thread`."""
@@ -33,6 +34,7 @@ class Guard:
         self.depth = 0
         self.busy = False
         self.raised = False
+        self.later: type[BaseException] | None = None
 
     def enter(self, owner: object) -> None:
         """Say that what follows is work for ``owner``, and may be interrupted."""
@@ -46,18 +48,25 @@ class Guard:
         if self.raised:
             set_exception(self.ident, None)
             self.raised = False
+            self.later = None
 
     def strike(self, owner: object, kind: type[BaseException]) -> bool:
         """Raise ``kind()`` in the thread if it works for ``owner``; return whether that was done.
 
-        Once only for each `enter`, and not while the thread is shielded. From any other thread.
+        Once only for each `enter`; where the thread is shielded, as soon as it is no more. From any
+        other thread.
         """
         with _raising:
             self.busy = True
             try:
-                if self.owner is not owner or self.depth or self.raised:
+                if self.owner is not owner or self.raised:
                     return False
-                self.raised = set_exception(self.ident, kind)
+                if self.depth:
+                    # Threads let each other run while they wait for something, which is within
+                    # shields as a rule: whoever only tried again later might never succeed.
+                    self.later, self.raised = kind, True
+                else:
+                    self.raised = set_exception(self.ident, kind)
                 return self.raised
             finally:
                 self.busy = False
@@ -101,8 +110,14 @@ class _Shield:
 
     def __exit__(self, *_: object) -> None:
         guard: Guard | None = getattr(_local, "guard", None)
-        if guard is not None:
-            guard.depth -= 1
+        if guard is None:
+            return
+        guard.depth -= 1
+        if not guard.depth:
+            guard.settle()
+            later, guard.later = guard.later, None
+            if later is not None:
+                raise later
 
 
 def guard_of_thread() -> Guard:
