@@ -51,7 +51,7 @@ def test_s10_the_context_describes_the_execution(suite):
         "task_id": task_id,
         "epoch": 1,
         "attempt": 0,
-        "runner": "r",
+        "runner": suite.bench.runner_id,
         "remaining": True,
         "cancelled": False,
         "metadata": task.metadata.id,
@@ -90,7 +90,7 @@ def test_s10_ends_mean_the_same(suite, name, options, status, outcome, error):
         assert "in fail\n" in attempt.traceback
         assert "/mqtasks/worker/executor.py" not in attempt.traceback
     if name == "retry":
-        assert 6000 < task.run_at - attempt.ended_at <= 7000
+        assert 6000 < task.run_at - attempt.ended_at < 8000
 
 
 def test_s10_a_canceled_task_gives_up(suite):
@@ -112,8 +112,7 @@ def test_s10_a_step_runs_once_in_the_life_of_a_task(suite):
     bench = suite.bench
     task_id = bench.give(f"{suite.mode}.in_steps", max_retry_times=1, retry_interval=0.0)
     assert bench.ended(task_id).status is TaskStatus.SCHEDULED
-    bench.storage.promote_due(10)
-    bench.service.allocate(bench.task(task_id), "r")
+    bench.allocate(task_id)
     task = bench.ended(task_id)
     assert task.execute_result.code == ResultCode.SUCCESS
     assert b"epoch 1" in task.execute_result.value
