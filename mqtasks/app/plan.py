@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar, overload
 
 import msgspec
 
@@ -267,7 +267,15 @@ class Group(Plan[list[H_co]], Generic[H_co]):
         return f"Group of {len(self.members)}"
 
 
-def chain(*parts: *tuple[*tuple[Plan[Any], ...], Plan[H]]) -> Chain[H]:
+@overload
+def chain(*parts: *tuple[*tuple[Plan[Any], ...], Plan[H]]) -> Chain[H]: ...
+
+
+@overload
+def chain(first: Plan[H], /, *others: Plan[H]) -> Chain[H]: ...
+
+
+def chain(*parts: Any) -> Chain[Any]:  # type: ignore[misc]  # mypy cannot compare it with *tuple
     """Return a plan of plans one after the other; each begins when the one before has succeeded.
 
     Of a group all members must have. Raises InvalidArgument for no plan at all.

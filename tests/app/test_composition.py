@@ -25,7 +25,9 @@ from mqtasks import (
     results,
 )
 from mqtasks.config import Settings
-from mqtasks.model import DependencyOutcome, TaskEpoch
+from mqtasks.model import DependencyOutcome, Leadership, TaskEpoch
+from mqtasks.scheduler.cadence import Cadence
+from mqtasks.scheduler.resolver import Resolver
 from mqtasks.worker import current_context
 
 DEADLINE = 30.0
@@ -301,3 +303,41 @@ def test_s12_a_cycle_and_an_unknown_parent_are_refused(tasks: Tasks) -> None:
     first = tasks.double.options(id="a", after=["b"])
     with pytest.raises(InvalidArgument, match="after"):
         group([first.s(1), tasks.double.options(id="b", after=["a"]).s(2)]).enqueue()
+
+
+# -- two that both lead ------------------------------------------------------------------------
+
+
+@on_each_storage
+def test_s12_three_that_resolve_at_once_start_each_task_once(app: MQTasks, tasks: Tasks) -> None:
+    """Two resolvers that believe to lead race with the leader's."""
+    leading = Leadership("scheduler", "nobody", 1)
+    cadence = Cadence(app.service, safety_poll=1, fast_poll=0.01, slow_poll=0.01)
+    rivals = [Resolver(app.service, lambda: leading, cadence, batch=7) for _ in range(2)]
+    over = threading.Event()
+    errors: list[BaseException] = []
+
+    def resolve(rival: Resolver) -> None:
+        try:
+            while not over.is_set():
+                rival.run_once()
+        except BaseException as error:  # noqa: BLE001 - raised below
+            errors.append(error)
+
+    threads = [threading.Thread(target=resolve, args=(rival,)) for rival in rivals]
+    with run(app):
+        for thread in threads:
+            thread.start()
+        wide = group([chain(tasks.double.s(n), tasks.add.s()) for n in range(40)])
+        last = chain(wide, tasks.add.s(), tasks.add.s(1)).enqueue()
+        try:
+            assert last.result(DEADLINE) == 1 + sum(2 * n for n in range(40))
+        finally:
+            over.set()
+            for thread in threads:
+                thread.join(DEADLINE)
+    assert errors == []
+    assert sorted(tasks.runs) == list(range(40))
+    stored = app.service.query_task()
+    assert {task.epoch for task in stored} == {1}
+    assert not any(app.service.attempts(task.id) for task in stored)

@@ -90,6 +90,7 @@ async def compose() -> None:
     assert_type(one.enqueue(id="cat"), TaskHandle[int])
     assert_type(one.then(mail.s("a@b.c")).enqueue(), TaskHandle[str])
     assert_type(chain(one, mail.s("a"), resize.s("b")).enqueue().result(), int)
+    assert_type(chain(*[resize.s("a"), resize.s("b")]).enqueue(), TaskHandle[int])
     sizes = group([resize.s(f"{n}.jpg") for n in range(9)])
     assert_type(sizes.enqueue(), list[TaskHandle[int]])
     assert_type(await chain(one, sizes, after.s("a@b.c")).aenqueue(), TaskHandle[str])
