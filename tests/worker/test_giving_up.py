@@ -327,3 +327,27 @@ def test_a_task_that_ends_by_itself_in_time_costs_nothing_later(bench):
         assert attempt is None
         assert task.execute_result.code is ResultCode.SUCCESS
     assert bench.escalation.abandoned_total == 0
+
+
+def test_m16_a_cancellation_that_no_hint_tells_of_is_seen_within_a_heartbeat(bench):
+    """The row alone says so; and CANCELED stands against a success that comes late."""
+    seen = []
+
+    def work(ctx, _task):
+        bench.begun.release()
+        asked = time.monotonic()
+        assert ctx.wait_cancelled(WAIT)
+        seen.append((time.monotonic() - asked, ctx.cancel_reason))
+        return "late"
+
+    bench.register("work", work)
+    bench.runner.start()
+    task_id = bench.give("work")
+    assert bench.begun.acquire(timeout=WAIT)
+    assert bench.storage.cancel_many([task_id]).requested == ((task_id, "r"),)
+    bench.end()
+    assert bench.service.get(task_id).status is TaskStatus.CANCELED
+    ((took, reason),) = seen
+    assert reason == "canceled"
+    assert took < bench.runner.options.heartbeat_interval + SLACK
+    assert [a.outcome for a in bench.storage.attempts(task_id)] == [AttemptOutcome.CANCELED]
