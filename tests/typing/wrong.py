@@ -40,6 +40,8 @@ text: str = resize.enqueue("cat.jpg").result()  # wrong: the result is an int
 handle: TaskHandle[int] = mail.enqueue("a@b.c")  # wrong: a handle of another result
 app.task(format="yaml")  # wrong: no such format
 app.task(timeout="1m")  # wrong: text for a duration
+app.task(isolation="thread")  # wrong: processes only; the others follow from the function
+app.task(isolation="process", memory_limit="1GiB")  # wrong: text for bytes
 app.task(id="same")  # wrong: an id is of one call
 app.task(max_retry_times=1, retry_on="OSError")  # wrong: a name for an exception class
 app.task(max_retry_times=1, retry_on=[OSError])  # wrong: a list for a tuple

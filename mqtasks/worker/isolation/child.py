@@ -44,7 +44,9 @@ def main(
 
     ``load(name)`` imports the app, ``prepare(settings)`` sets up logging.
     """
-    fd, dumps, orders = (int(argument) for argument in sys.argv[1:4])
+    fd, dumps, orders = fds = [int(argument) for argument in sys.argv[1:4]]
+    for inherited in fds:  # they are no business of programs that tasks start
+        fcntl.fcntl(inherited, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
     die_with_parent(os.getppid())
     go_first()
     _write_stacks_to(dumps)

@@ -166,7 +166,10 @@ def _wait_unreaped(process: subprocess.Popen[bytes]) -> None:
     """
     if not hasattr(os, "waitid"):
         return  # the system has no way to look without reaping
-    ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    try:
+        ended = os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    except ChildProcessError:
+        return  # this program ignores SIGCHLD, so that nobody is left to be looked at
     if ended is not None and (ended.si_code, ended.si_status) != (os.CLD_EXITED, 0):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
