@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
@@ -29,8 +30,10 @@ from mqtasks.model import DependencyOutcome, Leadership, TaskEpoch
 from mqtasks.scheduler.cadence import Cadence
 from mqtasks.scheduler.resolver import Resolver
 from mqtasks.worker import current_context
+from tests.support.callers import Caller, by_pymysql, by_sqlite3
 
 DEADLINE = 30.0
+LONG = bool(os.environ.get("MQTASKS_TEST_LONG"))
 
 
 on_each_storage = pytest.mark.parametrize("app", ["memory", "sqlite", "mysql"], indirect=True)
@@ -341,3 +344,56 @@ def test_s12_three_that_resolve_at_once_start_each_task_once(app: MQTasks, tasks
     stored = app.service.query_task()
     assert {task.epoch for task in stored} == {1}
     assert not any(app.service.attempts(task.id) for task in stored)
+
+
+@on_each_storage
+def test_s12_a_group_of_thousands_fans_in(app: MQTasks, tasks: Tasks) -> None:
+    count = 10_000 if LONG else 1_500
+    last = group([tasks.double.s(n) for n in range(count)]).then(tasks.add.s()).enqueue()
+    with run(app):
+        assert last.result(4 * DEADLINE) == count * (count - 1)
+    assert len(tasks.runs) == count
+    assert last.fetch().epoch == 1
+
+
+# -- transactions --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("app", ["sqlite", "mysql"], indirect=True)
+def test_s12_a_plan_follows_the_callers_transaction(app: MQTasks, tasks: Tasks) -> None:
+    plan = group([tasks.double.s(n) for n in range(5)]).then(tasks.add.s())
+    with caller_of(app) as caller:
+        plan.enqueue(id="p", connection=caller.target)
+        caller.rollback()
+        assert app.service.query_task() == []
+        last = plan.enqueue(id="p", connection=caller.target)
+        caller.commit()
+        later = tasks.add.options(connection=caller.target, after=[last]).enqueue(1)
+        caller.commit()
+    app.committed()
+    with run(app):
+        assert (last.result(DEADLINE), later.result(DEADLINE)) == (20, 21)
+
+
+@pytest.mark.parametrize("app", ["sqlite", "mysql"], indirect=True)
+@pytest.mark.timeout(60)
+def test_s12_children_and_completion_commit_together(app: MQTasks, tasks: Tasks) -> None:
+    @app.task(max_retry_times=1, retry_interval=0.001)
+    def parent() -> None:
+        context = current_context()
+        with caller_of(app) as caller, context.transaction(caller.target):
+            child = tasks.double.options(connection=caller.target).s(context.attempt)
+            context.enqueue_child(child)
+            if context.attempt == 0:
+                raise ValueError("rolled back")
+
+    handle = parent.options(id="p").enqueue()
+    with run(app):
+        assert handle.result(DEADLINE) is None
+        assert app.handle("p/double:0").result(DEADLINE) == 2
+    assert tasks.runs == [1], "the first attempt's child was rolled back with it"
+
+
+def caller_of(app: MQTasks) -> AbstractContextManager[Caller]:
+    url = app.settings.url
+    return by_sqlite3(url) if url.startswith("sqlite") else by_pymysql(url)
