@@ -35,7 +35,7 @@ def test_the_window_is_that_of_the_application(mqtasks, app_module):
     with load_app(app_module) as app:
         remote = app.remote("resize").options(unique_for=60, unique_key="k")
         assert remote.enqueue("a.jpg").is_new
-        resize = Task(app, app.registry.require("resize"))
+        resize: Task[..., str] = Task(app, app.registry.require("resize"))
         assert resize.options(unique_for=60).enqueue("a.jpg", 100).task_id == first[0]
         assert not resize.options(unique_for=60, unique_key="k").enqueue("b.jpg").is_new
     keyed = made(
