@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import Any, Final, ParamSpec, TypeVar, overload
 
 import msgspec
 from msgspec.structs import replace
@@ -19,12 +19,8 @@ from mqtasks.worker.held import Cancel, Held
 from mqtasks.worker.patience import patiently, patiently_async
 from mqtasks.worker.relatives import RAISE, ChildPlan, Offspring, Relatives, values_of
 from mqtasks.worker.steps import StepBook, StepStore
+from mqtasks.worker.task_log import TaskLog, log_of
 from mqtasks.worker.transaction import TaskTransaction, Transactions
-
-if TYPE_CHECKING:
-    _Adapter = logging.LoggerAdapter[logging.Logger]
-else:
-    _Adapter = logging.LoggerAdapter
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -390,29 +386,9 @@ class TaskContext:
     def log(self) -> TaskLog:
         """A logger that adds task id, epoch, attempt and runner to each record."""
         if self._log is None:
-            held, surroundings = self._held, self._surroundings
-            self._log = TaskLog(
-                surroundings.log.getChild("task"),
-                {
-                    "task_id": held.task_id,
-                    "epoch": held.epoch,
-                    "attempt": held.task.attempt,
-                    "runner": surroundings.runner_id,
-                },
-            )
+            surroundings = self._surroundings
+            self._log = log_of(self._held, surroundings.log, surroundings.runner_id)
         return self._log
-
-
-class TaskLog(_Adapter):
-    """Puts the ids into each record's attributes, and the task id in front of its message."""
-
-    def process(
-        self, msg: Any, kwargs: MutableMapping[str, Any]
-    ) -> tuple[Any, MutableMapping[str, Any]]:
-        """Add the ids to one record; its own ``extra`` wins."""
-        ids = self.extra or {}
-        kwargs["extra"] = {**ids, **(kwargs.get("extra") or {})}
-        return f"task {ids['task_id']}: {msg}", kwargs
 
 
 def _in_event_loop() -> bool:
