@@ -120,9 +120,9 @@ class TaskContext:
 
     @property
     def cancel_reason(self) -> str:
-        """Why: ``canceled``, ``timeout``, ``deadline``, ``reassigned``, ``lease lapsed`` or
-        ``shutdown``; ``""`` = go on.
+        """Why it shall give up; empty = it shall go on.
 
+        ``canceled``, ``timeout``, ``deadline``, ``reassigned``, ``lease lapsed`` or ``shutdown``.
         After ``reassigned`` and ``lease lapsed`` another runner may execute the task already.
         """
         return self._seen()
