@@ -13,11 +13,13 @@ from tests.support.site import eventually, open_site, report
 
 
 @pytest.mark.timeout(120)
+@pytest.mark.parametrize("database", ["mysql", "sqlite"])
 def test_m9_attempt_and_delay_survive_the_loss_of_every_process(
-    tmp_path: Path, mysql_url: str
+    tmp_path: Path, request: pytest.FixtureRequest, database: str
 ) -> None:
+    url = request.getfixturevalue(f"{database}_url")
     heartbeats = {"heartbeat_interval": 0.3, "heartbeat_timeout": 2.0}
-    with open_site(tmp_path, mysql_url, None, **heartbeats) as site, shop.at(mysql_url):
+    with open_site(tmp_path, url, None, **heartbeats) as site, shop.at(url):
         handle = shop.unsteady.enqueue()
         lost = (site.scheduler(), site.worker("first"))
         eventually(lambda: handle.fetch().attempt == 1, 30, "the first attempt fails")

@@ -19,23 +19,27 @@ from mqtasks.errors import ConfigError, MQTasksError, StorageUnavailable
 from mqtasks.model import (
     SUCCESS,
     AttemptOutcome,
+    ResultCode,
     RunnerRecord,
     RunnerState,
     TaskMetadata,
     TaskOptions,
     TaskStatus,
 )
+from mqtasks.scheduler import Scheduler, SchedulerOptions
 from mqtasks.service import TaskService
 from mqtasks.storage.factory import storage_from_url
 from mqtasks.worker import RunnerOptions, TaskRunner
 from mqtasks.worker.process_lease import ProcessLease
 from mqtasks.worker.supervisor import Supervisor
+from tests.support.history import gaps
 from tests.support.site import ROOT, Site, eventually, open_site
 
 APP = "tests.worker.tree_app:app"
 QUICK = {"heartbeat_interval": 0.3, "heartbeat_timeout": 1.5, "parallelism": 2}
 PATIENT = {"heartbeat_interval": 0.3, "heartbeat_timeout": 60.0, "parallelism": 2}
 """So long a lease that nothing moves because of it."""
+RETRIED = TaskOptions(max_retry_times=5)
 
 
 class Tree:
@@ -126,6 +130,24 @@ def test_p14_a_killed_child_is_reported_at_once_and_only_what_ran_is_charged(sit
     (again,) = tree.give("pid")
     tree.ended(again)
     assert site.stop(tree.process) == 0
+
+
+def test_m10_a_task_that_ends_its_process_fails_after_max_crashes_and_burns_no_attempt(
+    site, service
+):
+    tree = Tree(site, service, **PATIENT, max_crashes=1)
+    tree.runner()
+    with Scheduler(service, SchedulerOptions(max_crashes=1)):
+        (leave,) = service.create_batch([TaskMetadata("leave", "leave", b"", RETRIED)])
+        tree.ended(leave, timeout=60)
+        neighbours = service.create_batch([TaskMetadata(f"n{n}", "pid") for n in range(3)])
+        for task_id in neighbours:
+            tree.ended(task_id, timeout=60)
+    task = service.get(leave)
+    assert task.execute_result.code is ResultCode.FAILED
+    assert (task.crashes, task.attempt) == (2, 0)
+    assert [a.outcome for a in service.attempts(leave)] == [AttemptOutcome.CRASHED] * 2
+    assert gaps(service.storage) == {}
 
 
 def limited(tree: Tree, code: str, count: int = 1) -> list[int]:

@@ -40,3 +40,9 @@ def die() -> None:
 def hog() -> None:
     """Keep the interpreter to itself for minutes."""
     pow(3, 10**9)
+
+
+@app.task(max_retry_times=5)
+def leave() -> None:
+    """End this process without a word."""
+    os._exit(3)
