@@ -3,7 +3,6 @@
 Serve it with ``uvicorn shop:api``, run its tasks with ``mqtasks dev shop:tasks``.
 """
 
-import asyncio
 from typing import Annotated
 
 from fastapi import Depends, FastAPI
@@ -26,8 +25,8 @@ api = FastAPI(lifespan=lifespan(tasks))
 
 @api.post("/orders/{order}", status_code=202)
 async def place(order: int) -> dict[str, str]:
-    # Creating a task waits for the database: not on the event loop.
-    handle = await asyncio.to_thread(ship.options(id=f"ship-{order}").enqueue, order)
+    # Creating a task waits for the database: `aenqueue` does so outside of the event loop.
+    handle = await ship.options(id=f"ship-{order}").aenqueue(order)
     return {"task": handle.id}
 
 
