@@ -45,9 +45,9 @@ class Died(msgspec.Struct, frozen=True):
     """It had come as far as to take tasks."""
 
     @property
-    def was_idle(self) -> bool:
-        """It waited for a task, and did not get as far as this one."""
-        return self.ready and not (self.started or self.reason)
+    def harmless(self) -> bool:
+        """It was started, or waited, and had not begun with the task: another process may."""
+        return not (self.started or self.reason)
 
 
 class NotReady(msgspec.Struct, frozen=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Final
 
@@ -28,8 +29,9 @@ from mqtasks.worker.isolation.pool import ChildPool
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.outcome import Committed, Failed, Outcome, Released
 
+_LATER_MS: Final = 5000
 _TRIES: Final = 3
-"""Warm processes that may turn out to be dead, one after the other, before a task fails for it."""
+"""Processes that may die before they begin with a task, one after the other, until it fails."""
 _NO_STACK: Final = "The process did not write its stacks down: it had no time, or blocks SIGUSR1."
 
 
@@ -53,7 +55,9 @@ class IsolatedExecution(Execution):
         assert call is not None  # noqa: S101 - else it would not come here
         try:
             outcome = self._attempt(held, call)
-        except Exception as error:  # no process to be had, or no sense in its words
+        except OSError as error:  # no process to be had, no descriptors
+            outcome = self._later(held, f"no process could be started: {error_text(error)}", "")
+        except Exception as error:  # no sense in its words
             self._surroundings.log.exception("task %d: no work with its process", held.task_id)
             text = f"the process of the task could not be used: {error_text(error)}"
             outcome = self._failed(held, None, text, "", AttemptOutcome.FAILED)
@@ -63,7 +67,7 @@ class IsolatedExecution(Execution):
     def _attempt(self, held: Held, call: IsolatedCall) -> Outcome:
         answer = self._converse(held, call)
         for _ in range(_TRIES - 1):
-            if not (isinstance(answer, Died) and answer.was_idle):
+            if not (isinstance(answer, Died) and answer.harmless):
                 break
             answer = self._converse(held, call)
         outcome = self._outcome(held, answer)
@@ -117,8 +121,7 @@ class IsolatedExecution(Execution):
                 return self._returned(held, outcome)  # it may not have heard of a cancellation
             case Gone(failed=failed, released=released):
                 held.completion = None
-                # Its process knows nothing of a deadline beyond this attempt.
-                return in_time(held, failed, self._now()) if failed else Released(released)
+                return failed or Released(released)
             case GivenUp():
                 return self._interrupted(held)
             case NotReady(error=error, traceback=traceback):
@@ -129,8 +132,10 @@ class IsolatedExecution(Execution):
 
     def _died(self, held: Held, death: Died) -> Outcome:
         trace = stacks(death.dump)
-        if not death.ready:
-            text = f"the process for isolated tasks {cause(death.code)}, while it was started"
+        if not (death.started or death.reason):
+            text = f"its process {cause(death.code)}, before it began with the task"
+            if death.ready or death.code == -signal.SIGKILL:
+                return self._later(held, text, trace)
             return self._failed(held, None, text, trace, AttemptOutcome.FAILED)
         if held.completion is not None and self._surroundings.transactions.committed(held):
             return Committed(held.completion)
@@ -138,6 +143,12 @@ class IsolatedExecution(Execution):
         if death.reason:
             return self._killed(held, death.reason, trace or _NO_STACK)
         return self._crashed(held, f"its process {cause(death.code)}", trace)
+
+    def _later(self, held: Held, text: str, trace: str) -> Outcome:
+        """Let a task wait that the host has no process for: it is charged with nothing."""
+        self._surroundings.log.error("task %d is put off: %s", held.task_id, text)
+        later = Failed(text, trace, AttemptOutcome.SNOOZED, _LATER_MS)
+        return in_time(held, later, self._now())
 
     def _killed(self, held: Held, reason: str, trace: str) -> Outcome:
         if reason == Cancel.CANCELED:

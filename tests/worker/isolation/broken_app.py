@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import threading
 
@@ -18,6 +19,8 @@ if sys.argv and sys.argv[0].endswith("isolation/child.py"):
             threading.Event().wait()
         case "dies":
             os._exit(7)
+        case "is killed":
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 @app.task(isolation="process")

@@ -49,6 +49,19 @@ def test_a_process_that_cannot_start_fails_the_attempt_and_says_why(
             assert bench.value("fine") is None
 
 
+def test_a_task_whose_process_is_killed_before_it_begins_is_put_off_and_charged_nothing(
+    sqlite_url, monkeypatch
+):
+    monkeypatch.setenv("BROKEN_APP", "is killed")
+    with contextlib.closing(Bench(broken_app.app, sqlite_url)) as bench:
+        task, attempt, _ = bench.run("fine")
+        assert attempt is not None
+        assert (task.status, attempt.outcome) == (TaskStatus.SCHEDULED, AttemptOutcome.SNOOZED)
+        assert "SIGKILL" in attempt.error
+        assert (task.crashes, task.attempt) == (0, 0)
+        assert 3000 < task.run_at - attempt.ended_at < 7000
+
+
 def test_a_task_canceled_while_its_process_starts_does_not_run(sqlite_url, monkeypatch):
     monkeypatch.setenv("BROKEN_APP", "hangs")
     with contextlib.closing(Bench(broken_app.app, sqlite_url)) as bench:
