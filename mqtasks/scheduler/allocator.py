@@ -34,6 +34,8 @@ _VIEW_AGE: Final = 1.0
 _TOKEN_PAUSE: Final = 0.01
 """Shortest wait for the token of a rate: what comes within it is taken together."""
 _BUCKETS_REMEMBERED: Final = 100_000
+_PASSED_BY: Final = 4
+"""Lanes of tasks that may not wait at runners, and find no slot, that a pass looks into."""
 _SHORT_GAP: Final = 0.002
 _LONG_GAP: Final = 0.02
 _TENANT_GAP: Final = 0.004
@@ -162,7 +164,22 @@ class Allocator:
         self._see_buckets(fleet, signatures)
         candidates, blocked = _divide(signatures, fleet)
         self._round.update(blocked)
+        if not all(signature.limited for _, signature, _ in candidates):
+            candidates += self._passed_by(blocked, fleet)
         return fleet, candidates, False
+
+    def _passed_by(self, blocked: Mapping[int, LaneSignature], fleet: Fleet) -> list[Candidate]:
+        """Return some lanes that only wait for a free slot: what may wait at runners passes them.
+
+        The most urgent ones by priority, and others in turn: each is a read more.
+        """
+        lanes = [item for item in blocked.items() if fleet.only_busy(item[1])]
+        if len(lanes) > _PASSED_BY:
+            lanes.sort(key=lambda item: -item[1].priority)
+            urgent, others = lanes[: _PASSED_BY // 2], lanes[_PASSED_BY // 2 :]
+            start = self._turn % len(others)
+            lanes = urgent + (others[start:] + others[:start])[: _PASSED_BY // 2]
+        return [(lane, signature, 1) for lane, signature in lanes]
 
     def _allocate(
         self, candidates: list[Candidate], fleet: Fleet, leadership: Leadership

@@ -148,6 +148,7 @@ class Fleet:
         self._resources = [dict(room.resources) for room in rooms]
         self._heaps: dict[_Demand, _Heap] = {}
         self._room_of: dict[_Demand, int] = {}
+        self._kept: set[int] = set()
 
     def total_room(self) -> int:
         """Return how many tasks all runners together could take now."""
@@ -178,6 +179,23 @@ class Fleet:
         """Return whether no runner registers the executor and has the labels, busy or not."""
         return not self._index.pools[self._pool(signature)]
 
+    def only_busy(self, signature: LaneSignature) -> bool:
+        """Return whether nothing but a free slot keeps a task under a limit from being given."""
+        if not signature.limited or self.openings.left(signature) == 0:
+            return False
+        return any(self._could(i, signature) for i in self._index.pools[self._pool(signature)])
+
+    def keep_slot(self, signature: LaneSignature) -> None:
+        """Let no more tasks wait at one of the runners for a signature, so that a slot gets free.
+
+        Tasks under a limit never wait at a runner, so others that do would pass them by for ever.
+        """
+        pool = self._index.pools[self._pool(signature)]
+        if self._kept.isdisjoint(pool):
+            fitting = [i for i in pool if self._could(i, signature)]
+            if fitting:
+                self._kept.add(min(fitting, key=self._load))
+
     def heap(self, signature: LaneSignature) -> _Heap:
         """Return the runners for a signature, least loaded first: the argument of `take`."""
         key = self._demand_key(signature)
@@ -205,7 +223,8 @@ class Fleet:
         while heap:
             load, tie, i = heap[0]
             room, live = self.rooms[i], self.live[i]
-            limit = min(room.parallelism, room.most) if slots_only else room.most
+            slots_only_here = slots_only or i in self._kept
+            limit = min(room.parallelism, room.most) if slots_only_here else room.most
             if (
                 live >= limit
                 or (cpu and self._cpu[i] + SLACK < cpu)
@@ -323,7 +342,8 @@ class Fleet:
 
     def _room_at(self, i: int, signature: LaneSignature) -> int:
         room = self.rooms[i]
-        limit = min(room.parallelism, room.most) if signature.limited else room.most
+        slots_only = signature.limited or i in self._kept
+        limit = min(room.parallelism, room.most) if slots_only else room.most
         free = limit - self.live[i]
         if free > 0 and signature.cpu:
             free = min(free, int((self._cpu[i] + SLACK) / signature.cpu))
@@ -332,6 +352,15 @@ class Fleet:
         if free > 0 and signature.resources:
             free = min(free, self._fold(i, signature.resources))
         return max(0, free)
+
+    def _could(self, i: int, signature: LaneSignature) -> bool:
+        """Return whether a runner would take a task if it had a free slot."""
+        return (
+            self.rooms[i].most > 0
+            and self._cpu[i] + SLACK >= signature.cpu
+            and self._memory[i] >= signature.memory
+            and (not signature.resources or self._fold(i, signature.resources) > 0)
+        )
 
     def _load(self, i: int) -> float:
         """Return 0.0 for an idle runner, 1.0 when it is busy, 2.0 when nothing more may wait."""

@@ -4,7 +4,8 @@ Tenants that compete take turns, one task each (see `TenantTurns`); tasks withou
 of one more. The lanes of a tenant compete by the first task each of them has left: higher priority
 first, where a task that waits gains one step of priority per ageing interval, then earlier due
 time, then lower id. A lane's own order is kept. Each task goes to the least loaded runner that
-fits.
+fits. Where a task under a limit finds no free slot, what comes behind it may wait for slots at
+other runners only.
 """
 
 from __future__ import annotations
@@ -170,6 +171,8 @@ class _Turns:
         self.position[number] = position
         placed = position - first
         fleet.openings.take(signature, placed)
+        if full and left != 0 and signature.limited:
+            fleet.keep_slot(signature)  # those who come behind it may not fill what gets free
         if not full:
             return placed, None
         why = fleet.explain(signature)
