@@ -108,7 +108,7 @@ class TaskDefinition:
             raise InvalidArgument(
                 "isolation", isolation, "must be 'process', or left out: threads, or the event loop"
             )
-        if isinstance(memory_limit, bool) or not isinstance(memory_limit, int) or memory_limit < 0:
+        if type(memory_limit) is not int or memory_limit < 0:  # a bool is no size
             raise InvalidArgument("memory_limit", memory_limit, "must be bytes, >= 0")
         if memory_limit and isolation is None:
             raise InvalidArgument("memory_limit", memory_limit, "needs isolation='process'")

@@ -23,7 +23,7 @@ def app(sqlite_url):
 
 
 @pytest.fixture
-def report(app):
+def report(app: MQTasks):
     @app.task(deadline=timedelta(minutes=2))
     def report(name: str) -> str:
         return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ class Worker:
     """A thread with a guard that runs what it is given, one after the other."""
 
     def __init__(self):
-        self.guard = None
+        self.guard: Any = None  # set by the thread before it is ready
         self.ready = threading.Event()
         self.log = []
 

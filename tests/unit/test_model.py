@@ -187,9 +187,7 @@ def test_what_decides_the_placement_decides_the_lane():
 def test_lanes_are_the_same_in_every_process_and_version():
     """Rows keep their lanes in storage: another hash would strand them."""
     assert lane_of(TaskMetadata("t", "work")) == 923510679550031
-    assert (
-        lane_of(TaskMetadata("t", 7, options=TaskOptions(labels={"a": "b"}))) == 760912210191604
-    )
+    assert lane_of(TaskMetadata("t", 7, options=TaskOptions(labels={"a": "b"}))) == 760912210191604
 
 
 def test_firings_are_numbered():

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ class Bench:
         self.service = TaskService(MemoryTaskStorage())
         self.storage = self.service.storage
         options = {"parallelism": 1, "abort_timeout": GRACE, "cancel_timeout": 1.0} | options
-        lease = {"heartbeat_interval": 0.3, "heartbeat_timeout": 6.0}
+        lease: dict[str, Any] = {"heartbeat_interval": 0.3, "heartbeat_timeout": 6.0}
         self.runner = TaskRunner("r", self.service, RunnerOptions(**lease, **options))
         self.release = threading.Event()
         self.begun = threading.Semaphore(0)
@@ -64,6 +65,7 @@ class Bench:
 
     @property
     def escalation(self):
+        assert self.runner._parts is not None
         return self.runner._parts.escalation
 
     def close(self):

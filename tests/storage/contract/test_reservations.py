@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+from typing import Any
 from collections.abc import Callable
 
 import pytest
@@ -90,7 +91,12 @@ def test_m13_p6_forced_leaders_never_reserve_more_than_a_runner_offers(stage, op
     """Two that take the lead from each other, mixed demands, a runner that dies again and again."""
     storages = [stage.storage, opener(stage.clock)]
     known = [stage.register()]
-    wants = [{"cpu": 0.3}, {"memory": 40}, {"resources": {"gpu": 1.0}}, {"cpu": 0.1, "memory": 10}]
+    wants: list[dict[str, Any]] = [
+        {"cpu": 0.3},
+        {"memory": 40},
+        {"resources": {"gpu": 1.0}},
+        {"cpu": 0.1, "memory": 10},
+    ]
     stage.storage.create_tasks([new(f"t{n}", **wants[n % 4]) for n in range(240)])
     lanes = stage.storage.lanes(0, 10)
     record = RunnerRecord(id="r1", holder="its holder")
