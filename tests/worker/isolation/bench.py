@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from mqtasks import MQTasks
 from mqtasks.config import Settings
 from mqtasks.events import bus
-from mqtasks.model import AsyncTask, Attempt, TaskMetadata
+from mqtasks.model import AsyncTask, Attempt, TaskMetadata, TaskOptions
 from mqtasks.runtime import Runtime
 from mqtasks.service import TaskService
 from mqtasks.worker import RunnerOptions, TaskRunner
@@ -69,9 +69,13 @@ class Bench:
         return self.runner._parts.children  # type: ignore[union-attr]
 
     def give(self, code: str, *args: Any, **options: Any) -> int:
-        """Create a task and allocate it to the runner."""
+        """Create a task and allocate it to the runner; keywords are options, or else arguments."""
         definition = self.app.registry.require(code)
-        data = definition.codec.encode_call(args, {}, definition.signature) if args else b""
+        known = TaskOptions.__struct_fields__
+        named = {key: options.pop(key) for key in list(options) if key not in known}
+        data = b""
+        if args or named:
+            data = definition.codec.encode_call(args, named, definition.signature)
         chosen = replace(definition.options, **options)
         name = f"{code}-{len(self.storage.query())}"
         task_id = self.service.create(TaskMetadata(name, code, data, chosen))

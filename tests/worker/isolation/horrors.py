@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -130,6 +131,17 @@ def keep(size: int) -> int:
     """Never free some memory."""
     kept.append(bytearray(size))
     return os.getpid()
+
+
+@app.task(isolation="process")
+def transact_and_leave(path: str, *, inside: bool) -> None:
+    """Die in the transaction that completes the task, or right behind it."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    with current_context().transaction(connection):
+        connection.execute("INSERT INTO mine VALUES (1)")
+        if inside:
+            os._exit(1)
+    os._exit(2)
 
 
 @app.task(isolation="process")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import threading
 import time
 
@@ -199,6 +200,22 @@ def test_a_process_that_closes_its_connection_is_ended(bench):
     task, attempt, _ = bench.run("close_everything")
     assert (attempt.outcome, task.crashes) == (AttemptOutcome.CRASHED, 1)
     assert bench.value("add", 1, 2) == 3
+
+
+@pytest.mark.parametrize("inside", [True, False])
+def test_n10_what_a_dying_process_has_committed_stands_and_nothing_else(single, inside):
+    path = single.service.storage.url.removeprefix("sqlite:///")
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS mine (value)")
+        connection.execute("DELETE FROM mine")
+        task, attempt, _ = single.run("transact_and_leave", path, inside=inside)
+        (count,) = connection.execute("SELECT count(*) FROM mine").fetchone()
+    if inside:
+        assert (task.status, task.crashes, count) == (TaskStatus.SCHEDULED, 1, 0)
+        assert "exit code 1" in attempt.error
+    else:
+        assert (task.status, task.crashes, count) == (TaskStatus.COMPLETED, 0, 1)
+        assert (task.execute_result.code, attempt) == (ResultCode.SUCCESS, None)
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
