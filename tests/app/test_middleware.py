@@ -30,12 +30,14 @@ from mqtasks import (
     TaskOptions,
     TaskRunner,
     around,
+    chain,
     on_error,
 )
 from mqtasks.config import Settings
 from mqtasks.events import subscribe
 from mqtasks.registry import TaskDefinition
 from mqtasks.testing import manual
+from mqtasks.worker import current_context
 from mqtasks.worker.definitions import executor_of
 from tests.support.callers import by_sqlite3
 
@@ -253,6 +255,22 @@ def test_an_enqueued_event_tells_of_new_tasks_alone(app, sqlite_url):
         work.options(id="once").enqueue(1)
     work.options(id="unheard").enqueue(1)
     assert told == [{"task_id": handle.task_id, "metadata_id": "once", "executor": "work"}]
+
+
+def test_children_and_plans_are_created_inside_middlewares(local: MQTasks):
+    local.use(Enqueueing(lambda context: seen.append([task.id for task in context.tasks])))
+    seen: list[list[str]] = []
+    leaf = register(local, "plain", lambda number: number)
+
+    @local.task
+    def parent() -> None:
+        current_context().enqueue_child(leaf.s(1))
+
+    with manual(local) as tester:
+        chain(leaf.s(1), leaf.s(2)).enqueue(id="plan")
+        parent.options(id="p").enqueue()
+        tester.drain()
+    assert seen == [["plan/0", "plan"], ["p"], ["p/work:0"]]
 
 
 # -- executing -----------------------------------------------------------------------------------

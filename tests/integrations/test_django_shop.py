@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from importlib.util import find_spec
 
 import pytest
@@ -67,3 +68,24 @@ def test_djangos_own_tasks_run_on_mqtasks(ended):
     assert found["results"]["stubborn"] == [
         "SUCCESSFUL", 2, 2, "default", 0, ["builtins.LookupError"], True, True,
     ]  # fmt: skip
+
+
+def test_on_mysql_django_migrates_the_tables_of_tasks_and_orders_together(
+    tmp_path, empty_mysql_url
+):
+    settings = {
+        "DJANGO_SETTINGS_MODULE": "tests.integrations.mysql_settings",
+        "SHOP_URL": empty_mysql_url,
+    }
+    site = Site(tmp_path, **settings)
+    migrated = site.manage("migrate")
+    assert "Applying shop.0001_initial... OK" in migrated
+    assert re.search(r"mqtasks: \d+ migrations applied", migrated)
+    found = site.run("""
+        placed = Client().get("/orders/book").json()
+        Client().get("/orders/nothing")
+        say([placed["task"], Order.objects.count(),
+             sorted(task.metadata.executor for task in app.service.query_task()),
+             thank.get_result(placed["thanks"]).status])
+    """)
+    assert found == ["ship-1", 1, ["ship", "shop.tasks.thank"], "READY"]
