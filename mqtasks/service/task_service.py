@@ -7,8 +7,7 @@ counted by the notifier, and costs latency; it never fails the write that came b
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -19,7 +18,6 @@ from mqtasks.coordination.base import Heartbeats, Notifier, TaskBeat
 from mqtasks.coordination.keys import DEFAULT_NAMESPACE, Keys
 from mqtasks.coordination.local import LocalHeartbeats, LocalNotifier
 from mqtasks.errors import InvalidTask, PayloadTooLarge, TaskNotFound
-from mqtasks.events import wants
 from mqtasks.model import (
     AsyncTask,
     Attempt,
@@ -34,9 +32,9 @@ from mqtasks.model import (
 )
 from mqtasks.registry import TaskRegistry
 from mqtasks.service.control import Control
+from mqtasks.service.creating import Creation
 from mqtasks.service.cron_trigger import CronTrigger
 from mqtasks.service.database_clock import DatabaseClock
-from mqtasks.service.enqueueing import enqueue_inside, tell_enqueued
 from mqtasks.service.hint_sender import HintSender
 from mqtasks.service.hints import encode_allocated, encode_revoked
 from mqtasks.service.waiting import MAX_IDS, TaskWaiter, encode_ended
@@ -96,6 +94,7 @@ class TaskService:
         self.database_clock: Final = DatabaseClock(storage.now_ms, self.clock)
         self._heartbeat_timeout = heartbeat_timeout
         self._sender = HintSender(self.notifier)
+        self._creation = Creation(self)
         self._cron = CronTrigger(storage, self.hint_created, self.clock)
         self.waiter: Final = self._waiters(storage, self.notifier, self.keys, self.clock)
         """Wakes those who wait for tasks to end."""
@@ -122,9 +121,7 @@ class TaskService:
 
     def create_tasks(self, tasks: Sequence[NewTask]) -> list[Created]:
         """As `create_batch`, with parent and due time for each, and who was new in the answer."""
-        if self.registry is not None and (layers := self.registry.middlewares):
-            return enqueue_inside(layers, self.registry, tasks, self._create)
-        return self._create(tasks)
+        return self._creation.create(tasks)
 
     def create_children(
         self, runner_id: str, owner: TaskEpoch, tasks: Sequence[NewTask]
@@ -133,33 +130,7 @@ class TaskService:
 
         Raises InvalidTask, and writes nothing, if it does not.
         """
-
-        def store(tasks: Sequence[NewTask]) -> list[Created]:
-            made = self.storage.create_children(runner_id, owner, tasks)
-            if made is None:
-                why = "made no children: not owned any more"
-                raise InvalidTask(owner.task_id, runner_id, owner.epoch, why)
-            return made
-
-        write = partial(self._create, store=store)
-        if self.registry is not None and (layers := self.registry.middlewares):
-            return enqueue_inside(layers, self.registry, tasks, write)
-        return write(tasks)
-
-    def _create(
-        self,
-        tasks: Sequence[NewTask],
-        store: Callable[[Sequence[NewTask]], list[Created]] | None = None,
-    ) -> list[Created]:
-        self._check_sizes(tasks)
-        created = (store or self.storage.create_tasks)(tasks)
-        if len(created) < len(tasks):  # the framework is switched off: nothing was written
-            return [Created(0, is_new=False) for _ in tasks]
-        if any(item.is_new for item in created):
-            self.hint_created()
-            if wants("task.enqueued"):
-                tell_enqueued(tasks, created)
-        return created
+        return self._creation.create_children(runner_id, owner, tasks)
 
     def create_tasks_in(self, connection: Any, tasks: Sequence[NewTask]) -> list[Created]:
         """As `create_tasks`, in the transaction that is open on a connection of the caller's.
@@ -169,29 +140,7 @@ class TaskService:
         polling. Raises InvalidArgument for a connection that cannot be joined, TransactionAborted
         for any error of the database: nothing is tried again (P10).
         """
-        write = partial(self._create_in, connection)
-        if self.registry is not None and (layers := self.registry.middlewares):
-            return enqueue_inside(layers, self.registry, tasks, write, in_transaction=True)
-        return write(tasks)
-
-    def _create_in(self, connection: Any, tasks: Sequence[NewTask]) -> list[Created]:
-        self._check_sizes(tasks)
-        joined = self.storage.join(connection)
-        created = joined.create_tasks(tasks)
-        if len(created) < len(tasks):
-            return [Created(0, is_new=False) for _ in tasks]
-        if any(item.is_new for item in created):
-            joined.after_commit(self.hint_created)
-            if wants("task.enqueued"):
-                joined.after_commit(partial(tell_enqueued, tasks, created))
-        return created
-
-    def _check_sizes(self, tasks: Sequence[NewTask]) -> None:
-        limit = self.max_payload_bytes
-        for task in tasks:
-            size = len(task.metadata.context)
-            if size > limit:
-                raise PayloadTooLarge(f"context of task {task.metadata.id!r}", size, limit)
+        return self._creation.create_in(connection, tasks)
 
     # -- the worker's side, one by one (the reference's form) ------------------------------------
 
