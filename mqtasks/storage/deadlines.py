@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
 from mqtasks.model import (
     DEFAULT_OPTIONS,
     LIVE,
+    AsyncTask,
     NewTask,
-    TaskMetadata,
     TaskOptions,
     TaskStatus,
     deadline_of,
@@ -32,24 +32,31 @@ _WAITING: Final = frozenset(
 )
 
 
-def with_deadline(metadatas: Iterable[TaskMetadata]) -> list[TaskMetadata]:
+class Noted(NamedTuple):
+    """A task that is about to be stored, and has a deadline."""
+
+    metadata_id: str
+    options: TaskOptions
+    created_at: int
+    """Unix ms; 0 = now."""
+
+    def look_at(self, now: int) -> int:
+        """Return when to look at it."""
+        return deadline_of(self.options, min(now, self.created_at or now)) + LATE_MS
+
+
+def with_deadline(tasks: Iterable[NewTask | AsyncTask]) -> list[Noted]:
     """Return those that have a deadline."""
     return [
-        metadata
-        for metadata in metadatas
-        if (options := metadata.options) is not DEFAULT_OPTIONS
+        Noted(
+            task.metadata.id,
+            options,
+            task.created_at if isinstance(task, AsyncTask) else 0,
+        )
+        for task in tasks
+        if (options := task.metadata.options) is not DEFAULT_OPTIONS
         and (options.deadline or options.deadline_at)
     ]
-
-
-def metadatas_of(tasks: Iterable[NewTask]) -> Iterable[TaskMetadata]:
-    """Yield what describes each of the tasks."""
-    return (task.metadata for task in tasks)
-
-
-def look_at(options: TaskOptions, now: int) -> int:
-    """Return when the deadline of a task that is created about now is to be looked at."""
-    return deadline_of(options, now) + LATE_MS
 
 
 def first_look(options: bytes, created_at: int) -> int:
@@ -66,8 +73,8 @@ def judge(status: int, options: bytes, created_at: int, now: int) -> tuple[str, 
     deadline = deadline_of(options_from_bytes(options), created_at)
     if not deadline or not (status in _WAITING or status in _LIVE):
         return "", 0
-    if now < deadline:
-        return "", deadline
+    if now < deadline + LATE_MS:
+        return "", deadline + LATE_MS
     if status in _LIVE:
         return "", now + LIVE_MS
     return cause(deadline), 0

@@ -38,6 +38,7 @@ from mqtasks.worker.marker import Marker
 from mqtasks.worker.once import Once
 from mqtasks.worker.options import RunnerOptions
 from mqtasks.worker.progress import ProgressWriter
+from mqtasks.worker.relatives import Relatives
 from mqtasks.worker.slots import SlotNews
 from mqtasks.worker.steps import StoredSteps
 from mqtasks.worker.telemetry import Telemetry
@@ -105,6 +106,7 @@ class Parts:
             options.log,
             Transactions(runner_id, storage, clock.monotonic, service.max_payload_bytes),
             StoredSteps(runner_id, storage, self.canceller, service.max_payload_bytes),
+            Relatives(runner_id, lambda: service, self.canceller),
         )
         self.execution: Final = Execution(
             board,
@@ -136,9 +138,9 @@ class Parts:
         self.threads: Final = ExecutorThreads(self._execute, self.dispatcher.follow)
         self.event_loop: Final = ExecutorLoop(self.execution.run_async)
         self.escalation: Final = Escalation(
+            runner_id=runner_id,
             execution=self.execution,
             threads=self.threads,
-            runner_id=runner_id,
             event_loop=self.event_loop,
             ended=self.dispatcher.ended,
             exhausted=self._exhausted,
@@ -156,10 +158,10 @@ class Parts:
             dispatcher=self.dispatcher,
             canceller=self.canceller,
             settle=settle,
-            clock=clock,
-            log=options.log,
             watch=self._watch,
             database_ms=service.database_clock.now_ms,
+            clock=clock,
+            log=options.log,
         )
         self.fetcher: Final = Fetcher(
             identity=self.identity,
@@ -332,11 +334,11 @@ class Parts:
     def _throw(self, held: Held) -> None:
         self.event_loop.cancel(held)
 
-    def _exhausted(self) -> None:
-        self.on_exhausted()
     def _watch(self, held: Held) -> None:
         self.watchdog.watch(held)
 
+    def _exhausted(self) -> None:
+        self.on_exhausted()
 
     def _insist(self, held: Held) -> None:
         if held.executor.isolated is None:  # else its process is ended, if need be

@@ -13,6 +13,7 @@ from mqtasks.clock import ManualClock
 from mqtasks.storage.contract import TaskStorage
 from tests.support.backends import MAKERS, SQL_BACKENDS
 from tests.support.rules.cron import CronRules
+from tests.support.rules.deadlines import DeadlineRules
 from tests.support.rules.links import LinkRules
 from tests.support.rules.queue import QueueRules
 from tests.support.rules.records import RecordRules
@@ -25,7 +26,7 @@ EXAMPLES = {"sqlite": 40, "mysql": 20}
 STEPS = 30
 
 
-class Work(RecordRules, QueueRules, StepRules, WindowRules):
+class Work(RecordRules, QueueRules, StepRules, WindowRules, DeadlineRules):
     """What happens while nobody is lost."""
 
 
@@ -33,12 +34,19 @@ class Loss(QueueRules, RunnerRules):
     """What happens to running tasks when runners come and go."""
 
 
-class Waiting(LinkRules, QueueRules, RecordRules):
+class Waiting(LinkRules, QueueRules, RecordRules, DeadlineRules):
     """What becomes of tasks that wait for others."""
 
 
 class Everything(
-    RecordRules, QueueRules, RunnerRules, CronRules, StepRules, LinkRules, WindowRules
+    RecordRules,
+    QueueRules,
+    RunnerRules,
+    CronRules,
+    StepRules,
+    LinkRules,
+    WindowRules,
+    DeadlineRules,
 ):
     """All operations."""
 

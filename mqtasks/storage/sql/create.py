@@ -14,7 +14,6 @@ from typing import Final, TypeVar
 from mqtasks.errors import StorageConflict
 from mqtasks.model import DEFAULT_OPTIONS, MAX_ID_BYTES, Created, NewTask, executor_code
 from mqtasks.storage.checks import check_new
-from mqtasks.storage.deadlines import metadatas_of
 from mqtasks.storage.links import is_linked
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.deadlines import note_deadlines_of
@@ -40,7 +39,7 @@ class SqlCreate(SqlBase):
         special = check_all(tasks)
         if special:
             self._note_retentions(task.metadata.options for task in special)
-            note_deadlines_of(self._db, metadatas_of(special))
+            note_deadlines_of(self._db, special)
         if special and windowed(special):
             return self._db.transact(lambda session: create_windowed(session, tasks))
         if special and any(map(is_linked, special)):

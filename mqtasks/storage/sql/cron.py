@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mqtasks.model import (
     AsyncTask,
     CronTask,
+    FiringKind,
     TaskMetadata,
-    checked_id,
     executor_code,
     executor_value,
     options_from_bytes,
     options_to_bytes,
 )
-from mqtasks.storage.checks import check_new, check_record, checked_number
+from mqtasks.model.cron import details_to_bytes, with_details
+from mqtasks.storage.checks import check_record
 from mqtasks.storage.contract import Trigger
-from mqtasks.storage.deadlines import metadatas_of
-from mqtasks.storage.links import check_unlinked
+from mqtasks.storage.crons import check_cron, check_trigger
 from mqtasks.storage.sql.base import SqlBase, nothing, when_disabled
-from mqtasks.storage.sql.create import create_in
 from mqtasks.storage.sql.deadlines import note_deadlines_of
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
+from mqtasks.storage.sql.firings import Round, record_firings
 from mqtasks.storage.sql.rows import Row
 from mqtasks.storage.sql.tasks import add_in
 
@@ -33,7 +33,7 @@ class SqlCron(SqlBase):
     def add_cron_task(self, *crons: CronTask) -> int:
         """Insert definitions and return how many were new, or came back from deletion."""
         for cron in crons:
-            _check(cron)
+            check_cron(cron)
         unique = {cron.metadata.id: cron for cron in reversed(crons)}
         names = sorted(unique)
 
@@ -46,10 +46,12 @@ class SqlCron(SqlBase):
                 if row is None:
                     counts = (cron.trigger_times, cron.version, cron.created_at or now)
                     session.run("insert_cron", *_definition(cron), *counts, name)
+                    row = session.rows("lock_cron", name)[0]
                 elif row[5]:
                     session.run("replace_cron", *_definition(cron), row[0])
                 else:
                     continue
+                session.run("put_cron_policy", details_to_bytes(cron), row[0])
                 added += 1
             return added
 
@@ -60,18 +62,28 @@ class SqlCron(SqlBase):
         """Return all definitions that are not deleted, by metadata id."""
         return [_from_row(row) for row in self._db.read(lambda session: session.rows("cron_tasks"))]
 
+    @when_disabled(nothing)
+    def find_cron_task(self, metadata_id: str) -> CronTask | None:
+        """Return one definition; None if there is none, or it is deleted."""
+        row = self._db.read(lambda session: session.one("find_cron", metadata_id))
+        return None if row is None else _from_row(row)
+
     @when_disabled(int)
     def update_cron_task(self, cron: CronTask, task: AsyncTask) -> int:
         """Advance the row to ``cron`` and insert ``task``; 2, or 0 and nothing is written."""
         check_record(task)
         self._note_retentions([task.metadata.options])
-        note_deadlines_of(self._db, [task.metadata])
+        note_deadlines_of(self._db, [task])
 
         def work(session: Session) -> int:
             row = session.one("lock_cron", cron.metadata.id)
             fired = cron.trigger_times - 1
             if row is None or not _may_fire(row, cron, fired) or _is_stored(session, task.metadata):
                 return 2 if session.repeated and _has_fired(session, row, fired, task) else 0
+            if not record_firings(
+                session, [(row[0], FiringKind.SCHEDULED, row[6], task.metadata.id)]
+            ):
+                return 0
             advanced = [(row[0], cron.next_time, 1)]
             session.run_each("advance_crons", ("cron_id", "next_time", "times"), advanced)
             if not add_in(session, [task]):
@@ -84,39 +96,17 @@ class SqlCron(SqlBase):
     def trigger_many(self, triggers: Sequence[Trigger]) -> list[bool]:
         """Trigger definitions in one transaction, each conditional; answers in order."""
         for item in triggers:
-            check_new(item.task)
-            check_unlinked(item.task)
-            checked_number("next_time", item.next_time)
-        self._note_retentions(item.task.metadata.options for item in triggers)
-        note_deadlines_of(self._db, metadatas_of(item.task for item in triggers))
+            check_trigger(item)
+        tasks = [item.task for item in triggers if item.task is not None]
+        self._note_retentions(task.metadata.options for task in tasks)
+        note_deadlines_of(self._db, tasks)
         names = sorted({item.cron.metadata.id for item in triggers})
-        task_ids = sorted({item.task.metadata.id for item in triggers})
+        task_ids = sorted({task.metadata.id for task in tasks})
 
         def work(session: Session) -> list[bool]:
             rows = {row[1]: row for row in session.rows_in("lock_crons", names)}
             stored = {row[0] for row in session.rows_in("known_ids", task_ids)}
-            taken = set(stored)
-            fired: dict[str, list[Trigger]] = {}
-            answers: list[bool] = []
-            for item in triggers:
-                row = rows.get(item.cron.metadata.id)
-                task_id = item.task.metadata.id
-                # Several firings of one definition follow each other in one batch.
-                before = fired.setdefault(item.cron.metadata.id, [])
-                stood = item.cron.trigger_times - len(before)
-                if row is not None and task_id not in taken and _may_fire(row, item.cron, stood):
-                    before.append(item)
-                    taken.add(task_id)
-                    answers.append(True)
-                else:
-                    answers.append(
-                        session.repeated
-                        and task_id in stored
-                        and row is not None
-                        and row[2] > item.cron.trigger_times
-                    )
-            _advance(session, rows, fired)
-            return answers
+            return Round(session, rows, stored).apply(triggers)
 
         return self._db.transact(work) if triggers else []
 
@@ -135,13 +125,14 @@ class SqlCron(SqlBase):
     @when_disabled(bool)
     def edit_cron_task(self, cron: CronTask) -> bool:
         """Replace a definition if its version still is ``cron.version``; version + 1."""
-        _check(cron)
+        check_cron(cron)
 
         def work(session: Session) -> bool:
             row = session.one("lock_cron", cron.metadata.id)
             if row is None or row[5] or row[3] != cron.version:
                 return False
             session.run("replace_cron", *_definition(cron), row[0])
+            session.run("put_cron_policy", details_to_bytes(cron), row[0])
             return True
 
         return self._db.transact(work)
@@ -152,21 +143,8 @@ class SqlCron(SqlBase):
         return self._db.single(lambda session: session.run("delete_cron", metadata_id)) > 0
 
 
-def _advance(
-    session: Session, rows: dict[str, Row], fired: Mapping[str, Sequence[Trigger]]
-) -> None:
-    due = sorted(
-        (rows[name][0], items[-1].next_time, len(items)) for name, items in fired.items() if items
-    )
-    session.run_each("advance_crons", ("cron_id", "next_time", "times"), due)
-    tasks = [item.task for items in fired.values() for item in items]
-    for name, created in create_in(session, tasks).items():
-        if not created.is_new:  # by somebody else, between our look and our write
-            raise DuplicateKey(name)
-
-
 def _may_fire(row: Row, cron: CronTask, fired: int) -> bool:
-    _, _, trigger_times, version, paused, deleted = row
+    _, _, trigger_times, version, paused, deleted, _ = row
     return not deleted and not paused and (trigger_times, version) == (fired, cron.version)
 
 
@@ -177,14 +155,6 @@ def _is_stored(session: Session, metadata: TaskMetadata) -> bool:
 def _has_fired(session: Session, row: Row | None, fired: int, task: AsyncTask) -> bool:
     """Return whether the try before this one, whose outcome was unknown, has fired (P10)."""
     return row is not None and row[2] == fired + 1 and _is_stored(session, task.metadata)
-
-
-def _check(cron: CronTask) -> None:
-    cron.metadata.validate()
-    checked_id("cron_expr", cron.cron_expr)
-    checked_id("timezone", cron.timezone)
-    for field in ("next_time", "trigger_times", "version", "created_at"):
-        checked_number(field, getattr(cron, field))
 
 
 def _definition(cron: CronTask) -> Row:
@@ -215,8 +185,9 @@ def _from_row(row: Row) -> CronTask:
         paused,
         created_at,
         updated_at,
+        details,
     ) = row
-    return CronTask(
+    cron = CronTask(
         id=cron_id,
         metadata=TaskMetadata(
             metadata_id, executor_value(executor), context, options_from_bytes(options)
@@ -230,3 +201,4 @@ def _from_row(row: Row) -> CronTask:
         created_at=created_at,
         updated_at=updated_at,
     )
+    return with_details(cron, details)

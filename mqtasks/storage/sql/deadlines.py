@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from mqtasks.model import TaskMetadata, TaskStatus
+from mqtasks.model import AsyncTask, NewTask, TaskStatus
 from mqtasks.storage.contract.deadlines import DeadlineOperations
-from mqtasks.storage.deadlines import judge, look_at, with_deadline
+from mqtasks.storage.deadlines import Noted, judge, with_deadline
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.database import Database
 from mqtasks.storage.sql.dialect import Session
@@ -33,19 +33,18 @@ class SqlDeadlines(SqlBase, DeadlineOperations):
         return self._db.transact(lambda session: _expire(session, limit))
 
 
-def note_deadlines_of(database: Database, metadatas: Iterable[TaskMetadata]) -> None:
+def note_deadlines_of(database: Database, tasks: Iterable[NewTask | AsyncTask]) -> None:
     """Note the deadlines, if there are any, of tasks that are about to be stored."""
-    found = with_deadline(metadatas)
+    found = with_deadline(tasks)
     if found:
         database.transact(lambda session: note_deadlines(session, found))
 
 
-def note_deadlines(session: Session, metadatas: Sequence[TaskMetadata]) -> None:
+def note_deadlines(session: Session, tasks: Sequence[Noted]) -> None:
     """Note the deadlines of tasks that are about to be stored."""
-    if not metadatas:
-        return
-    now = session.now()
-    _note(session, {(metadata.id, look_at(metadata.options, now)) for metadata in metadatas})
+    if tasks:
+        now = session.now()
+        _note(session, {(task.metadata_id, task.look_at(now)) for task in tasks})
 
 
 def _note(session: Session, notes: Iterable[tuple[str, int]]) -> None:

@@ -11,7 +11,7 @@ from mqtasks.errors import InvalidTask, TransactionAborted
 from mqtasks.model import Created, NewTask, TaskOptions, TaskStatus
 from mqtasks.storage.caller import Handle, aborted
 from mqtasks.storage.contract import Completion, JoinedTransaction
-from mqtasks.storage.deadlines import metadatas_of, with_deadline
+from mqtasks.storage.deadlines import with_deadline
 from mqtasks.storage.links import is_linked
 from mqtasks.storage.sql.create import (
     answers,
@@ -52,7 +52,7 @@ class SqlJoined(JoinedTransaction):
         with self._dooming():
             if special:
                 self._note_retentions(task.metadata.options for task in special)
-                note_deadlines(self._session, with_deadline(metadatas_of(special)))
+                note_deadlines(self._session, with_deadline(special))
             if with_windows:
                 return create_windowed(self._session, tasks)
             linked = special and any(map(is_linked, special))

@@ -28,7 +28,7 @@ class SqlTasks(SqlBase):
         for task in tasks:
             check_record(task)
         self._note_retentions(task.metadata.options for task in tasks)
-        note_deadlines_of(self._db, (task.metadata for task in tasks))
+        note_deadlines_of(self._db, tasks)
         return self._db.transact(lambda session: add_in(session, tasks)) if tasks else 0
 
     @when_disabled(int)
@@ -45,7 +45,7 @@ class SqlTasks(SqlBase):
         for task in tasks:
             check_record(task)
         self._note_retentions(task.metadata.options for task in tasks)
-        note_deadlines_of(self._db, (task.metadata for task in tasks))
+        note_deadlines_of(self._db, tasks)
         text, params = where(selection)
 
         def work(session: Session) -> int:

@@ -50,6 +50,7 @@ options = st.builds(
     priority=st.sampled_from([0, 0, 5, -5]),
     delay_duration=st.sampled_from([0, 0, 0, 2, 20]),
     max_reassign_times=st.sampled_from([0, 0, 1]),
+    deadline=st.sampled_from([0, 0, 0, 2, 20]),
     labels=st.sampled_from([{}, {}, {"zone": "a"}]),
     concurrency_key=st.sampled_from(["", "", "a", "b"]),
     tenant=st.sampled_from(["", "", "t"]),
