@@ -142,6 +142,7 @@ def test_s12_tasks_that_wait_commit_with_the_caller_s_writes(shop, caller):
         app.service.create_tasks_in(caller.target, [linked("lost", "parent", "nobody")])
     app.service.create_tasks_in(caller.target, batch)
     caller.commit()
+    storage.resolve_dependencies()
     assert statuses(storage) == {
         "parent": "CREATED",
         "ended": "CANCELED",

@@ -22,7 +22,8 @@ class JoinedTransaction(ABC):
         """Create tasks, idempotent by metadata id, as `TaskRecords.create_tasks` does.
 
         A row that another transaction has committed is found also if the caller's snapshot is
-        older than it.
+        older than it. Parents that have ended may be left to the next step of the resolver: what
+        a worker is about to end is not locked for a caller who may commit late.
         """
 
     @abstractmethod

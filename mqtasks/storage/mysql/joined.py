@@ -95,6 +95,8 @@ def open_session(
 class CallerSession(MySQLSession):
     """A caller's connection: nothing is assumed of its flags, cursors and isolation level."""
 
+    # A worker could not end what a caller, who may commit late, has locked.
+    judges_parents = False
     # A snapshot may be older than the row that holds a key: only a locking read sees it.
     queries: Mapping[str, Template] = {
         **MySQLSession.queries,

@@ -50,6 +50,8 @@ class Session(ABC):
 
     stalled = False
     """Whether this unit waited so long for its locks that leases may have lapsed over it (P13)."""
+    judges_parents = True
+    """Whether links may lock tasks that others run: it soon commits."""
     queries: Mapping[str, Template]
     """The dialect's named statements."""
     row_lock = ""

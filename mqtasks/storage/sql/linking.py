@@ -61,16 +61,13 @@ class Links:
         ids = self._stored | {name: item.task_id for name, item in made.items()}
         fresh = {item.task_id for item in made.values() if item.is_new}
         looked_at = {ids[name] for task in new for name in task.after} - fresh
-        # Locked, so that none of them is deleted, or ends, before these links can be seen.
-        locked = self._session.rows_in("lock_parents", sorted(looked_at))
-        states = {task_id: outcome_of(status, code) for task_id, status, code in locked}
-        states |= dict.fromkeys(fresh, DependencyOutcome.OPEN)
+        states = self._judge(looked_at)
         decided: list[Decided] = []
         rows: list[Row] = []
         for task in new:
             child_id = made[task.metadata.id].task_id
             edges = [
-                Edge(ids[name], at, states.get(ids[name], DependencyOutcome.MISSING), name)
+                Edge(ids[name], at, states.get(ids[name], DependencyOutcome.OPEN), name)
                 for at, name in enumerate(parents_of(task))
             ]
             if edges:
@@ -82,6 +79,17 @@ class Links:
                 rows.append(_edge_row(task, child_id, made_by))
         _insert(self._session, sorted(rows))
         move_on(self._session, decided)
+
+    def _judge(self, parents: Iterable[int]) -> dict[int, DependencyOutcome]:
+        """Return what became of parents; of those left out the resolver finds it.
+
+        Locked, so that none of them is deleted, or ends, before these links can be seen. Without
+        that lock the one on their names, which `known_ids` took, still keeps the pruner out.
+        """
+        if not self._session.judges_parents:
+            return {}
+        rows = self._session.rows_in("lock_parents", sorted(parents))
+        return {task_id: outcome_of(status, code) for task_id, status, code in rows}
 
     def _demand(self, missing: AbstractSet[str]) -> None:
         """Raise unless all that name a missing parent are stored already."""
