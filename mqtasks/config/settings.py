@@ -82,6 +82,12 @@ class Settings:
         values.seconds(zero=True),
         "Seconds that running tasks get on shutdown before they are canceled; 0 = at once.",
     )
+    abort_timeout: float = option(
+        0.5,
+        values.seconds(zero=True),
+        "Seconds that a task which ignores its timeout or cancellation goes on before TaskAborted"
+        " is raised in its thread, and again as many before its end is reported without it.",
+    )
     isolated_tasks: int = option(
         1_000,
         values.whole(0),

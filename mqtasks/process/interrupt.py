@@ -38,7 +38,6 @@ class Guard:
 
     def enter(self, owner: object) -> None:
         """Say that what follows is work for ``owner``, and may be interrupted."""
-        self.raised = False
         self.owner = owner
 
     def leave(self) -> None:
@@ -122,8 +121,9 @@ class _Shield:
 
 def guard_of_thread() -> Guard:
     """Return the guard of the current thread."""
-    guard: Guard | None = getattr(_local, "guard", None)
-    if guard is None:
+    try:
+        guard: Guard = _local.guard
+    except AttributeError:
         guard = _local.guard = Guard()
     return guard
 

@@ -68,7 +68,7 @@ class Execution:
 
     def run(self, held: Held) -> None:
         """Run a plain executor in this thread."""
-        if not self._may_start(held):
+        if (held.cancel_reason or held.expires) and not self._may_start(held):
             self._end(held, self._interrupted(held))
             return
         self._begin(held)
@@ -77,13 +77,15 @@ class Execution:
         # A context of its own: what user code sets there must not leak into the next task.
         scope = Context()
         guard = held.guard = guard_of_thread()
-        guard.enter(held)
+        guard.owner = held  # as `Guard.enter`; and below, as `leave` where there is nothing to do
         try:
             try:
                 value = scope.run(_call, TaskContext(held, self._surroundings), held)
             except BaseException as error:  # noqa: BLE001 - see the class
                 raised = error
-            guard.leave()
+            guard.owner = None
+            if guard.busy or guard.raised:
+                guard.leave()
         except TaskAborted as error:  # it came when the executor had just ended
             raised = error
             guard.leave()
