@@ -8,6 +8,7 @@ from mqtasks.storage.contract.children import ChildOperations
 from mqtasks.storage.contract.cron import CronOperations
 from mqtasks.storage.contract.deadlines import DeadlineOperations
 from mqtasks.storage.contract.dependencies import DependencyOperations, Resolution
+from mqtasks.storage.contract.firings import MANUAL_COUNTS_MS, FiringOperations
 from mqtasks.storage.contract.joined import JoinedTransaction
 from mqtasks.storage.contract.pauses import PauseOperations
 from mqtasks.storage.contract.queue import QueueOperations
@@ -44,6 +45,7 @@ from mqtasks.storage.contract.windows import WindowOperations
 
 __all__ = [
     "APPLIED",
+    "MANUAL_COUNTS_MS",
     "UNCOUNTED",
     "Allocation",
     "CancelReport",
@@ -55,6 +57,7 @@ __all__ = [
     "DependencyOperations",
     "ExecutorCount",
     "ExecutorLimit",
+    "FiringOperations",
     "JoinedTransaction",
     "KeyLimit",
     "LaneLoad",
@@ -91,6 +94,7 @@ class TaskStorage(
     RunnerOperations,
     LeaseOperations,
     CronOperations,
+    FiringOperations,
     PauseOperations,
     StepOperations,
     WaitOperations,

@@ -25,21 +25,33 @@ class CronOperations(ABC):
         """Return all definitions that are not deleted, by metadata id."""
 
     @abstractmethod
+    def find_cron_task(self, metadata_id: str) -> CronTask | None:
+        """Return one definition; None if there is none, or it is deleted."""
+
+    @abstractmethod
     def update_cron_task(self, cron: CronTask, task: AsyncTask) -> int:
         """Trigger once: advance the row to ``cron`` and insert ``task``, in one transaction.
 
         ``cron`` is the row as read, with next_time advanced and trigger_times + 1. Applied only
         if the stored trigger_times is ``cron.trigger_times - 1``, its version equals
-        ``cron.version``, it is neither paused nor deleted, and no task with
-        ``task.metadata.id`` is stored. Returns 2 (rows written), or 0 and nothing is written.
+        ``cron.version``, it is neither paused nor deleted, no task with ``task.metadata.id`` is
+        stored, and no scheduled firing is recorded for the stored next_time, for which this one
+        is. Returns 2 (rows written), or 0 and nothing is written.
         """
 
     @abstractmethod
     def trigger_many(self, triggers: Sequence[Trigger]) -> list[bool]:
-        """Trigger up to 500 definitions in one transaction, each conditional as above.
+        """Trigger up to 500 times in one transaction, each conditional.
 
-        Answers in the order given; a loser (triggered, edited or paused meanwhile) is False and
-        harms no other.
+        A trigger is applied if trigger_times, version and next_time are stored as it has read
+        them, the definition is neither paused nor deleted, and its task's metadata id is not
+        stored. Then the row moves on to next_time, the firing is recorded for its moment, and if
+        it has a task that is created and trigger_times + 1. If a scheduled firing of this
+        definition is recorded for the moment already, only the row moves on.
+
+        Several triggers of one definition may follow each other, each with the row that the one
+        before leaves. Answers in the order given, whether the firing was recorded; a loser
+        (triggered, edited or paused meanwhile) harms no other.
         """
 
     @abstractmethod
@@ -54,8 +66,8 @@ class CronOperations(ABC):
     def edit_cron_task(self, cron: CronTask) -> bool:
         """Replace a definition if its version still is ``cron.version``; version + 1.
 
-        Writes metadata (but its id), cron_expr, timezone, next_time and paused; trigger_times
-        stays. False if it was edited, deleted or never there.
+        Writes all but the id, trigger_times and created_at. False if it was edited, deleted or
+        never there.
         """
 
     @abstractmethod

@@ -7,7 +7,15 @@ from typing import TypeAlias
 
 import msgspec
 
-from mqtasks.model import AttemptOutcome, CronTask, ExecuteResult, LaneSignature, NewTask, RateLimit
+from mqtasks.model import (
+    AttemptOutcome,
+    CronTask,
+    ExecuteResult,
+    FiringState,
+    LaneSignature,
+    NewTask,
+    RateLimit,
+)
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -191,11 +199,21 @@ class Orphans(msgspec.Struct, frozen=True):
 
 
 class Trigger(msgspec.Struct, frozen=True):
-    """One cron firing: the row as read, the next fire time, and the task to create."""
+    """One scheduled firing: the row as read, the next fire time, and the task to create."""
 
     cron: CronTask
     next_time: int
-    task: NewTask
+    task: NewTask | None = None
+    """None: no task is made, and the row only moves on to ``next_time``."""
+    fire_time: int = 0
+    """The moment that is recorded, unix ms; 0 = the row's next_time as read."""
+    state: FiringState = FiringState.FIRED
+    """What is recorded: FIRED exactly if there is a task."""
+
+    @property
+    def moment(self) -> int:
+        """The moment that the firing is recorded for, unix ms."""
+        return self.fire_time or self.cron.next_time
 
 
 class ExecutorCount(msgspec.Struct, frozen=True):

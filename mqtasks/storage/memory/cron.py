@@ -8,16 +8,18 @@ from msgspec.structs import replace
 
 from mqtasks.model import (
     AsyncTask,
+    CronFiring,
     CronTask,
+    FiringKind,
+    FiringState,
     NewTask,
     TaskMetadata,
-    checked_id,
     options_from_bytes,
     options_to_bytes,
 )
-from mqtasks.storage.checks import check_new, check_record, checked_number
+from mqtasks.storage.checks import check_record
 from mqtasks.storage.contract import CronOperations, Trigger
-from mqtasks.storage.links import check_unlinked
+from mqtasks.storage.crons import check_cron, check_trigger
 from mqtasks.storage.memory.rows import row_of
 from mqtasks.storage.memory.tables import CronRow
 from mqtasks.storage.memory.tasks import MemoryTasks
@@ -29,7 +31,7 @@ class MemoryCron(MemoryTasks, CronOperations):
     def add_cron_task(self, *crons: CronTask) -> int:
         """Insert definitions and return how many were new, or came back from deletion."""
         for cron in crons:
-            _check(cron)
+            check_cron(cron)
         tables = self._tables
         added = 0
         with self._transaction as now:
@@ -64,12 +66,22 @@ class MemoryCron(MemoryTasks, CronOperations):
             crons = self._tables.crons
             return [_copy(crons[key].record) for key in sorted(crons) if not crons[key].deleted]
 
+    def find_cron_task(self, metadata_id: str) -> CronTask | None:
+        """Return one definition; None if there is none, or it is deleted."""
+        with self._transaction:
+            known = self._tables.crons.get(metadata_id)
+            return None if known is None or known.deleted else _copy(known.record)
+
     def update_cron_task(self, cron: CronTask, task: AsyncTask) -> int:
         """Advance the row to ``cron`` and insert ``task``; 2, or 0 and nothing is written."""
         check_record(task)
         tables = self._tables
         with self._transaction as now:
             if not self._may_fire(cron, cron.trigger_times - 1, task.metadata.id):
+                return 0
+            stored = tables.crons[cron.metadata.id].record
+            moment, name = stored.next_time, task.metadata.id
+            if not self._record(stored.id, moment, FiringState.FIRED, name, now):
                 return 0
             self._advance(cron, cron.next_time, now)
             tables.insert(row_of(tables.next_id(), task, now))
@@ -78,9 +90,7 @@ class MemoryCron(MemoryTasks, CronOperations):
     def trigger_many(self, triggers: Sequence[Trigger]) -> list[bool]:
         """Trigger definitions in one transaction, each conditional; answers in order."""
         for item in triggers:
-            check_new(item.task)
-            check_unlinked(item.task)
-            checked_number("next_time", item.next_time)
+            check_trigger(item)
         with self._transaction as now:
             return [self._fire(item, now) for item in triggers]
 
@@ -102,7 +112,7 @@ class MemoryCron(MemoryTasks, CronOperations):
 
     def edit_cron_task(self, cron: CronTask) -> bool:
         """Replace a definition if its version still is ``cron.version``; version + 1."""
-        _check(cron)
+        check_cron(cron)
         with self._transaction as now:
             known = self._tables.crons.get(cron.metadata.id)
             if known is None or known.deleted or known.record.version != cron.version:
@@ -113,8 +123,13 @@ class MemoryCron(MemoryTasks, CronOperations):
                     metadata=cron.metadata,
                     cron_expr=cron.cron_expr,
                     timezone=cron.timezone,
+                    policy=cron.policy,
                     next_time=cron.next_time,
                     paused=cron.paused,
+                    pause_reason=cron.pause_reason,
+                    counted_from=cron.counted_from,
+                    app=cron.app,
+                    digest=cron.digest,
                     version=cron.version + 1,
                     updated_at=now,
                 )
@@ -133,10 +148,35 @@ class MemoryCron(MemoryTasks, CronOperations):
     # -- shared; the caller holds the lock -----------------------------------------------------
 
     def _fire(self, item: Trigger, now: int) -> bool:
-        if not self._may_fire(item.cron, item.cron.trigger_times, item.task.metadata.id):
+        cron, task = item.cron, item.task
+        name = task.metadata.id if task is not None else ""
+        if not self._may_fire(cron, cron.trigger_times, name):
             return False
-        self._advance(item.cron, item.next_time, now)
-        self._create(NewTask(item.task.metadata, item.task.parent_task_id, item.task.run_at), now)
+        stored = self._tables.crons[cron.metadata.id].record
+        if stored.next_time != cron.next_time:
+            return False
+        recorded = self._record(stored.id, item.moment, item.state, name, now)
+        made = recorded and task is not None
+        self._advance(cron, item.next_time, now, int(made))
+        if made and task is not None:
+            self._create(NewTask(task.metadata, task.parent_task_id, task.run_at), now)
+        return recorded
+
+    def _record(
+        self,
+        cron_id: int,
+        moment: int,
+        state: FiringState,
+        task: str,
+        now: int,
+        *,
+        kind: FiringKind = FiringKind.SCHEDULED,
+    ) -> bool:
+        """Record a firing; False if it is recorded already."""
+        records = self._tables.firings[cron_id, kind]
+        if moment in records:
+            return False
+        records[moment] = CronFiring(kind, moment, state, task, now)
         return True
 
     def _may_fire(self, cron: CronTask, fired: int, task_id: str) -> bool:
@@ -150,13 +190,13 @@ class MemoryCron(MemoryTasks, CronOperations):
             and task_id not in self._tables.by_metadata
         )
 
-    def _advance(self, cron: CronTask, next_time: int, now: int) -> None:
+    def _advance(self, cron: CronTask, next_time: int, now: int, times: int = 1) -> None:
         record = self._tables.crons[cron.metadata.id].record
         self._store(
             replace(
                 record,
                 next_time=next_time,
-                trigger_times=record.trigger_times + 1,
+                trigger_times=record.trigger_times + times,
                 updated_at=now,
             )
         )
@@ -174,14 +214,6 @@ class MemoryCron(MemoryTasks, CronOperations):
 
 def _fires(row: CronRow) -> bool:
     return not row.deleted and not row.record.paused
-
-
-def _check(cron: CronTask) -> None:
-    cron.metadata.validate()
-    checked_id("cron_expr", cron.cron_expr)
-    checked_id("timezone", cron.timezone)
-    for field in ("next_time", "trigger_times", "version", "created_at"):
-        checked_number(field, getattr(cron, field))
 
 
 def _copy(cron: CronTask) -> CronTask:

@@ -8,9 +8,9 @@ from mqtasks.clock import Clock, SystemClock
 from mqtasks.storage.contract import Capabilities, TaskStorage
 from mqtasks.storage.memory.base import Transaction
 from mqtasks.storage.memory.children import MemoryChildren
-from mqtasks.storage.memory.cron import MemoryCron
 from mqtasks.storage.memory.deadlines import MemoryDeadlines
 from mqtasks.storage.memory.dependencies import MemoryDependencies
+from mqtasks.storage.memory.firings import MemoryFirings
 from mqtasks.storage.memory.leases import MemoryLeases
 from mqtasks.storage.memory.pauses import MemoryPauses
 from mqtasks.storage.memory.queue import MemoryQueue
@@ -22,7 +22,7 @@ from mqtasks.storage.memory.work import MemoryWork
 
 
 class MemoryTaskStorage(
-    MemoryCron,
+    MemoryFirings,
     MemoryQueue,
     MemoryWork,
     MemoryRunners,

@@ -12,7 +12,9 @@ import msgspec
 from mqtasks.model import (
     LIVE,
     Attempt,
+    CronFiring,
     CronTask,
+    FiringKind,
     Leadership,
     Pause,
     PauseKind,
@@ -84,6 +86,8 @@ class Tables:
         self.crons: dict[str, CronRow] = {}
         self.due_crons: Ordered[tuple[int, int]] = Ordered()
         self.cron_ids: dict[int, str] = {}
+        self.firings: dict[tuple[int, FiringKind], dict[int, CronFiring]] = defaultdict(dict)
+        """By definition and kind, then by fire time."""
         self.shortest_retention = MAX_NUMBER
         self._last_id = 0
 

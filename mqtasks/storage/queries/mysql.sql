@@ -529,14 +529,23 @@ SELECT holder, term, expires_at - {now} FROM mqtasks_lease WHERE name = ?;
 -- name: cron_tasks
 -- All definitions that are not deleted.
 SELECT cron_id, metadata_id, executor, context, options, cron_expr, timezone, next_time,
-    trigger_times, version, paused, created_at, updated_at
-FROM mqtasks_cron_task WHERE deleted = 0 ORDER BY metadata_id;
+    trigger_times, version, paused, created_at, updated_at, policy
+FROM mqtasks_cron_task LEFT JOIN mqtasks_cron_policy USING (cron_id)
+WHERE deleted = 0 ORDER BY metadata_id;
+
+-- name: find_cron
+-- One definition.
+SELECT cron_id, metadata_id, executor, context, options, cron_expr, timezone, next_time,
+    trigger_times, version, paused, created_at, updated_at, policy
+FROM mqtasks_cron_task LEFT JOIN mqtasks_cron_policy USING (cron_id)
+WHERE metadata_id = ? AND deleted = 0;
 
 -- name: due_cron
 -- Definitions that are due, earliest first.
 SELECT cron_id, metadata_id, executor, context, options, cron_expr, timezone, next_time,
-    trigger_times, version, paused, created_at, updated_at
+    trigger_times, version, paused, created_at, updated_at, policy
 FROM mqtasks_cron_task FORCE INDEX (mqtasks_cron_task_due)
+LEFT JOIN mqtasks_cron_policy USING (cron_id)
 WHERE deleted = 0 AND paused = 0 AND next_time <= {now} ORDER BY next_time, cron_id LIMIT ?;
 
 -- name: next_cron
@@ -546,12 +555,14 @@ WHERE deleted = 0 AND paused = 0 ORDER BY next_time LIMIT 1;
 
 -- name: lock_crons
 -- What triggers and edits need to know of definitions, locked.
-SELECT cron_id, metadata_id, trigger_times, version, paused, deleted FROM mqtasks_cron_task
+SELECT cron_id, metadata_id, trigger_times, version, paused, deleted, next_time
+FROM mqtasks_cron_task
 WHERE metadata_id IN ({in}) ORDER BY metadata_id FOR UPDATE;
 
 -- name: lock_cron
 -- What a trigger or an edit needs to know of one definition, locked.
-SELECT cron_id, metadata_id, trigger_times, version, paused, deleted FROM mqtasks_cron_task
+SELECT cron_id, metadata_id, trigger_times, version, paused, deleted, next_time
+FROM mqtasks_cron_task
 WHERE metadata_id = ? FOR UPDATE;
 
 -- name: insert_cron
@@ -578,6 +589,40 @@ WHERE cron_id IN ({cron_id});
 -- Delete a definition softly.
 UPDATE mqtasks_cron_task SET deleted = 1, updated_at = {now}
 WHERE metadata_id = ? AND deleted = 0;
+
+-- name: cron_number
+-- The number of a definition, also of a deleted one.
+SELECT cron_id FROM mqtasks_cron_task WHERE metadata_id = ?;
+
+-- name: put_cron_policy
+-- What has no column in the row of a definition.
+REPLACE INTO mqtasks_cron_policy (policy, cron_id) VALUES (?, ?);
+
+-- name: record_firings
+-- Firings of definitions that this transaction has locked.
+INSERT INTO mqtasks_cron_firing (cron_id, kind, fire_time, state, task, fired_at) VALUES {rows};
+
+-- name: firing
+-- Whether a firing is recorded.
+SELECT state FROM mqtasks_cron_firing WHERE cron_id = ? AND kind = ? AND fire_time = ?;
+
+-- name: firings
+-- The latest firings of a definition.
+SELECT kind, fire_time, state, task, fired_at FROM mqtasks_cron_firing
+WHERE cron_id = ? AND kind = ? AND fire_time <= ? ORDER BY fire_time DESC LIMIT ?;
+
+-- name: manual_firings
+-- What somebody triggered lately.
+SELECT cron_id, task FROM mqtasks_cron_firing
+WHERE cron_id IN ({in}) AND kind = 1 AND fire_time > {now} - ?;
+
+-- name: fired_tasks
+-- What has become of the tasks of firings.
+SELECT metadata_id, task_id, status, result_code FROM mqtasks_task WHERE metadata_id IN ({in});
+
+-- name: prune_firings
+-- Delete the oldest records of firings. Differs because SQLite deletes without a limit.
+DELETE FROM mqtasks_cron_firing WHERE fired_at <= {now} - ? ORDER BY fired_at LIMIT ?;
 
 -- ---- pauses ----------------------------------------------------------------------------------
 

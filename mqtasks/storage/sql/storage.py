@@ -14,6 +14,7 @@ from mqtasks.storage.sql.cron import SqlCron
 from mqtasks.storage.sql.database import Database
 from mqtasks.storage.sql.deadlines import SqlDeadlines
 from mqtasks.storage.sql.dependencies import SqlDependencies
+from mqtasks.storage.sql.firings import SqlFirings
 from mqtasks.storage.sql.lanes import SqlLanes
 from mqtasks.storage.sql.leases import SqlLeases
 from mqtasks.storage.sql.life import SqlLife
@@ -41,6 +42,7 @@ class SQLTaskStorage(
     SqlRescue,
     SqlLeases,
     SqlCron,
+    SqlFirings,
     SqlPauses,
     SqlSteps,
     SqlDependencies,

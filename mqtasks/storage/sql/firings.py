@@ -1,0 +1,237 @@
+"""Recording cron firings, and firing beside the schedule, in SQL (P12)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from mqtasks.model import (
+    CronFiring,
+    CronTask,
+    FiredTask,
+    FiringKind,
+    FiringState,
+    NewFiring,
+    NewTask,
+)
+from mqtasks.storage.checks import MAX_NUMBER
+from mqtasks.storage.contract import MANUAL_COUNTS_MS, FiringOperations, Trigger
+from mqtasks.storage.crons import has_failed, last_ids, tasks_of
+from mqtasks.storage.sql.base import SqlBase, when_disabled
+from mqtasks.storage.sql.create import create_in
+from mqtasks.storage.sql.deadlines import note_deadlines_of
+from mqtasks.storage.sql.dialect import DuplicateKey, Session
+from mqtasks.storage.sql.queries import Template
+from mqtasks.storage.sql.rows import Row
+
+_CHUNK: Final = 500
+"""Firings in one statement."""
+
+
+class SqlFirings(SqlBase, FiringOperations):
+    """See `FiringOperations`."""
+
+    @when_disabled(list[bool])
+    def add_firings(
+        self, cron: CronTask, kind: FiringKind, firings: Sequence[NewFiring]
+    ) -> list[bool]:
+        """Fire beside the schedule; answer in the order given, whether this call fired."""
+        tasks = tasks_of(cron, firings)
+        self._note_retentions(task.metadata.options for task in tasks)
+        note_deadlines_of(self._db, tasks)
+
+        def work(session: Session) -> list[bool]:
+            row = session.one("lock_cron", cron.metadata.id)
+            names = [task.metadata.id for task in tasks]
+            stored = {known[0] for known in session.rows_in("known_ids", names)}
+            if row is None or row[5] or row[3] != cron.version:
+                return [False] * len(firings)
+            wanted = {
+                item.fire_time: (row[0], kind, item.fire_time, task.metadata.id)
+                for item, task in zip(reversed(firings), reversed(tasks), strict=True)
+                if task.metadata.id not in stored
+            }
+            recorded = record_firings(session, [wanted[at] for at in sorted(wanted)])
+            fired = {key[3] for key in recorded}
+            _create(session, [task for task in tasks if task.metadata.id in fired])
+            answers = []
+            for name in names:
+                # Only the first of the same in one call.
+                answers.append(name in fired or (session.repeated and name in stored))
+                fired.discard(name)
+            return answers
+
+        return self._db.transact(work) if firings else []
+
+    @when_disabled(list[CronFiring])
+    def cron_firings(
+        self, metadata_id: str, limit: int, kind: FiringKind, until: int | None = None
+    ) -> list[CronFiring]:
+        """Return recorded firings of one kind, the latest fire_time first."""
+
+        def work(session: Session) -> list[Row]:
+            cron_id = session.one("cron_number", metadata_id)
+            if cron_id is None:
+                return []
+            last = MAX_NUMBER if until is None else until
+            return session.rows("firings", cron_id[0], int(kind), last, limit)
+
+        return [
+            CronFiring(FiringKind(kind), fire_time, FiringState(state), task, fired_at)
+            for kind, fire_time, state, task, fired_at in self._db.read(work)
+        ]
+
+    @when_disabled(dict[str, list[FiredTask]])
+    def fired_tasks(self, crons: Sequence[CronTask], last: int) -> dict[str, list[FiredTask]]:
+        """Return what has become of earlier firings, by the definition's metadata id."""
+        numbers = sorted(cron.id for cron in crons)
+        asked = {cron.id: last_ids(cron, last) for cron in crons}
+
+        def work(session: Session) -> list[Row]:
+            for cron_id, task in session.rows_in("manual_firings", numbers, MANUAL_COUNTS_MS):
+                asked[cron_id].append(task)
+            wanted = [name for names in asked.values() for name in names]
+            return session.rows_in("fired_tasks", wanted)
+
+        known = {
+            name: FiredTask(task_id, name, status, has_failed(status, result_code))
+            for name, task_id, status, result_code in self._db.read(work)
+        }
+        return {
+            cron.metadata.id: [known[name] for name in asked[cron.id] if name in known]
+            for cron in crons
+        }
+
+    @when_disabled(int)
+    def prune_firings(self, limit: int, keep_ms: int) -> int:
+        """Delete up to ``limit`` records that are older than ``keep_ms``, the oldest first."""
+        return self._db.single(lambda session: session.run("prune_firings", keep_ms, limit))
+
+
+class Round:
+    """Triggers applied to definitions that are locked, each conditional on what is before it."""
+
+    def __init__(self, session: Session, rows: Mapping[str, Row], stored: set[str]) -> None:
+        """``rows`` are those of ``lock_crons``; ``stored`` the known ids among the tasks'."""
+        self._session = session
+        self._rows = rows
+        self._stored = stored
+        self._at = {name: (row[2], row[6]) for name, row in rows.items()}
+        """How often each has fired, and when it is next, after the triggers so far."""
+
+    def apply(self, triggers: Sequence[Trigger]) -> list[bool]:
+        """Write what may be; answer for each whether its firing was recorded."""
+        taken = set(self._stored)
+        valid: list[Trigger] = []
+        answers: list[bool] = []
+        for item in triggers:
+            name = "" if item.task is None else item.task.metadata.id
+            fits = name not in taken and self._fits(item)
+            if fits:
+                valid.append(item)
+                if name:
+                    taken.add(name)
+                times = item.cron.trigger_times + bool(name)
+                self._at[item.cron.metadata.id] = (times, item.next_time)
+            answers.append(fits or self._is_done(item, name))
+        unrecorded = self._write(valid)
+        return [
+            answer and id(item) not in unrecorded
+            for item, answer in zip(triggers, answers, strict=True)
+        ]
+
+    def _fits(self, item: Trigger) -> bool:
+        row = self._rows.get(item.cron.metadata.id)
+        if row is None:
+            return False
+        _, _, _, version, paused, deleted, _ = row
+        return (
+            not deleted
+            and not paused
+            and version == item.cron.version
+            and self._at[item.cron.metadata.id] == (item.cron.trigger_times, item.cron.next_time)
+        )
+
+    def _is_done(self, item: Trigger, name: str) -> bool:
+        """Return whether the try before this one, whose outcome was unknown, did it (P10)."""
+        if not self._session.repeated:
+            return False
+        row = self._rows.get(item.cron.metadata.id)
+        return row is not None and name in self._stored and row[2] > item.cron.trigger_times
+
+    def _write(self, valid: Sequence[Trigger]) -> set[int]:
+        """Record, move on and create; return the identities of those recorded before."""
+        if not valid:
+            return set()
+        keys = [
+            (
+                self._rows[item.cron.metadata.id][0],
+                FiringKind.SCHEDULED,
+                item.moment,
+                "" if item.task is None else item.task.metadata.id,
+            )
+            for item in valid
+        ]
+        states = [item.state for item in valid]
+        recorded = set(record_firings(self._session, keys, states))
+        made: dict[str, int] = {}
+        unrecorded: set[int] = set()
+        tasks: list[NewTask] = []
+        for item, key in zip(valid, keys, strict=True):
+            name = item.cron.metadata.id
+            made.setdefault(name, 0)
+            if key not in recorded:
+                unrecorded.add(id(item))
+            elif item.task is not None:
+                made[name] += 1
+                tasks.append(item.task)
+        moved = sorted((self._rows[name][0], self._at[name][1], made[name]) for name in made)
+        self._session.run_each("advance_crons", ("cron_id", "next_time", "times"), moved)
+        _create(self._session, tasks)
+        return unrecorded
+
+
+Key = tuple[int, FiringKind, int, str]
+"""Number of the definition, kind, fire time, and metadata id of the task."""
+
+
+def record_firings(
+    session: Session, keys: Sequence[Key], states: Sequence[FiringState] = ()
+) -> list[Key]:
+    """Record firings of definitions that are locked; return those that were not recorded yet."""
+    wanted: list[tuple[Key, FiringState]] = []
+    seen: set[tuple[int, FiringKind, int]] = set()
+    for key, state in zip(keys, states or [FiringState.FIRED] * len(keys), strict=True):
+        if key[:3] not in seen:
+            seen.add(key[:3])
+            wanted.append((key, state))
+    done: list[Key] = []
+    for start in range(0, len(wanted), _CHUNK):
+        part = wanted[start : start + _CHUNK]
+        try:
+            _insert(session, part)
+        except DuplicateKey:  # rare: a clock was set back, or somebody backfills again
+            part = [item for item in part if not session.rows("firing", *map(int, item[0][:3]))]
+            _insert(session, part)
+        done += [key for key, _ in part]
+    return done
+
+
+def _insert(session: Session, part: Sequence[tuple[Key, FiringState]]) -> None:
+    if not part:
+        return
+    text = session.text("record_firings").replace(
+        "{rows}", ",".join(["(?,?,?,?,?,{now})"] * len(part))
+    )
+    values = (
+        value
+        for (cron_id, kind, at, task), state in part
+        for value in (cron_id, int(kind), at, int(state), task)
+    )
+    session.run(Template(text), *values)
+
+
+def _create(session: Session, tasks: Sequence[NewTask]) -> None:
+    for name, created in create_in(session, tasks).items():
+        if not created.is_new:  # by somebody else, between our look and our write
+            raise DuplicateKey(name)
