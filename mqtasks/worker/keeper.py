@@ -134,11 +134,17 @@ class LeaseKeeper:
         """Return whether its process had to end a task, and no thread of it comes to that.
 
         A call that keeps the interpreter to itself, and whose task is out of time: nothing but the
-        end of the process ends it.
+        end of the process ends it. Seen in two steps, for this process and that one may both have
+        been frozen until just now.
         """
         act_by = ward.board.act_by
         patience = max(self._options.heartbeat_interval, _LEAST_PATIENCE)
-        if not ward.killable or not ward.pid or not act_by or self._now() < act_by + patience:
+        overdue = 0 < act_by < self._now() - patience
+        if not overdue or not ward.killable or not ward.pid or ward.stopped_since is not None:
+            ward.overdue = 0.0
+            return False
+        if ward.overdue != act_by:
+            ward.overdue = act_by
             return False
         self._log.error(
             "runner %s: a task is out of time, and a call in process %d keeps the interpreter to"
