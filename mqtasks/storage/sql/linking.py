@@ -18,7 +18,7 @@ from mqtasks.storage.links import (
     outcome_of,
     parents_of,
 )
-from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.history import record_attempts
 from mqtasks.storage.sql.queries import Template
 from mqtasks.storage.sql.rows import Row, stored_error
@@ -88,7 +88,11 @@ class Links:
         """
         if not self._session.judges_parents:
             return {}
-        rows = self._session.rows_in("lock_parents", sorted(parents))
+        wanted = sorted(parents)
+        rows = self._session.rows_in("lock_parents", wanted)
+        if len(rows) < len(wanted):
+            # Deleted since its name was looked up; the next try creates or refuses it.
+            raise DuplicateKey("a parent")
         return {task_id: outcome_of(status, code) for task_id, status, code in rows}
 
     def _demand(self, missing: AbstractSet[str]) -> None:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from mqtasks.conditions import where
+from mqtasks.errors import InvalidArgument
 from mqtasks.model import SUCCESS, DependencyOutcome, FailurePolicy, TaskStatus
 from mqtasks.storage.contract import Completion
 from tests.support.links import linked, resolve, statuses
@@ -175,6 +176,28 @@ def test_s12_no_parent_is_pruned_under_a_child_that_is_being_created(locking, st
     )
     assert report.deleted == 0
     assert statuses(stage.storage) == {"parent": "COMPLETED", "child": "CREATED"}
+
+
+def test_s12_a_parent_pruned_between_two_looks_at_it_is_none(locking, stage, monkeypatch):
+    """It was found by its name, and is gone when its row is to be locked."""
+    from mqtasks.storage.sql import create
+
+    original = create.create_in
+    pruned = []
+
+    def late(session, ordered):
+        made = original(session, ordered)
+        if not pruned:
+            pruned.append(locking[1].prune(0, 10, 0, 0).deleted)
+        return made
+
+    monkeypatch.setattr(create, "create_in", late)
+    (parent,) = stage.running("parent")
+    stage.complete([parent])
+    with pytest.raises(InvalidArgument, match="'parent': is not stored"):
+        locking[0].create_tasks([linked("child", "parent")])
+    assert statuses(stage.storage) == {}
+    assert pruned == [1]
 
 
 def test_s12_children_race_the_end_of_their_parents(two, stage):
