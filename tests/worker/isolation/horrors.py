@@ -194,8 +194,8 @@ def hold_after_a_crash() -> None:
 @app.task(isolation="process")
 def tell_pid_in_c() -> None:
     """Say which process this is, and which its runner; then never let go of the interpreter."""
-    pids = f"{os.getpid()} {os.getppid()}"
     context = current_context()
+    pids = f"{context.epoch} {os.getpid()} {os.getppid()}"
     context.report_progress(pids.encode())
     threading.Event().wait(0.2)  # until the last report is out
     deque(repeat(0), maxlen=0)
