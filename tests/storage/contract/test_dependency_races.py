@@ -183,7 +183,7 @@ def test_s12_a_parent_pruned_between_two_looks_at_it_is_none(locking, stage, mon
     from mqtasks.storage.sql import create
 
     original = create.create_in
-    pruned = []
+    pruned: list[int] = []
 
     def late(session, ordered):
         made = original(session, ordered)
