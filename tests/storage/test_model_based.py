@@ -64,7 +64,7 @@ def test_a_sql_storage_behaves_as_memory_does(request, name, rules):
     run_state_machine_as_test(
         type(rules.__name__, (rules,), {"open_subject": staticmethod(open_subject)}),
         settings=settings(
-            max_examples=EXAMPLES[name] // (2 if rules is Waiting else 1),
+            max_examples=EXAMPLES[name] // (3 if rules is Waiting else 1),
             stateful_step_count=STEPS,
             deadline=None,
             derandomize=True,
