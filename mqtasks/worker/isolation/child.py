@@ -21,8 +21,8 @@ from typing import Any, Final
 
 from mqtasks.config import Settings
 from mqtasks.errors import TaskAborted
+from mqtasks.worker.apps import load_app, log_to_stderr
 from mqtasks.worker.cancel import Canceller
-from mqtasks.worker.child import load_app, log_to_stderr
 from mqtasks.worker.describe import capped, error_text
 from mqtasks.worker.held import Held
 from mqtasks.worker.isolation.frames import GiveUp, Noted, Prepare, Ready, Run, Unfit

@@ -22,9 +22,9 @@ from mqtasks.registry import TaskRegistry
 from mqtasks.service import TaskService
 from mqtasks.storage.contract import JoinedTransaction, TaskStorage
 from mqtasks.storage.factory import refuse_memory
+from mqtasks.worker.apps import WorkerApp
 from mqtasks.worker.board import Board
 from mqtasks.worker.cancel import Canceller
-from mqtasks.worker.child import WorkerApp
 from mqtasks.worker.context import Surroundings
 from mqtasks.worker.definitions import register_definition
 from mqtasks.worker.executor import Execution

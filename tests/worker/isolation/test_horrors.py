@@ -117,10 +117,10 @@ def test_a_process_that_keeps_too_much_is_replaced(sqlite_url):
 
 def test_a_process_is_replaced_after_its_number_of_tasks(sqlite_url):
     with contextlib.closing(Bench(app, sqlite_url, isolated_tasks=2)) as bench:
-        pids = [bench.value("pid") for _ in range(5)]
-        assert [len(set(pids[:2])), len(set(pids[2:4])), len(set(pids))] == [1, 1, 3]
-        eventually(lambda: gone(pids[0]) and gone(pids[2]), 20, "worn processes end")
-    eventually(lambda: gone(pids[4]), 20, "idle processes end with their runner")
+        pids = [bench.value("pid") for _ in range(3)]
+        assert (pids[0] == pids[1], pids[1] == pids[2]) == (True, False)
+        eventually(lambda: gone(pids[0]), 20, "the worn process ends")
+    eventually(lambda: gone(pids[2]), 20, "an idle process ends with its runner")
 
 
 def test_m16_a_cancellation_ends_a_running_task_and_wins(bench):
@@ -138,18 +138,6 @@ def test_m16_a_cancellation_ends_a_running_task_and_wins(bench):
         if code != "hold":
             assert f"in {code}" in attempt.traceback
     assert time.monotonic() - began < bench.options.heartbeat_interval + 1 + SLACK
-
-
-def test_a_deadline_ends_an_isolated_task_for_good(bench):
-    assert bench.value("add", 1, 2) == 3  # a process is warm: the deadline waits for none
-    task, attempt, took = bench.run("endless", max_retry_times=3, deadline=1.5)
-    assert took < 1.5 + 1 + SLACK
-    assert (task.status, attempt.outcome) == (TaskStatus.COMPLETED, AttemptOutcome.TIMED_OUT)
-    assert "deadline of" in task.execute_result.error
-    assert "in endless" in attempt.traceback
-    task, attempt, _ = bench.run("leave", retry_interval=60.0, jitter=0.0, deadline=30.0)
-    assert (task.status, attempt.outcome) == (TaskStatus.COMPLETED, AttemptOutcome.CRASHED)
-    assert "its next run would be after its deadline" in task.execute_result.error
 
 
 def test_what_a_killed_process_has_started_is_killed_too(bench):
