@@ -67,7 +67,8 @@ class Plan(ABC, Generic[H_co]):
 
         The last task, if the plan ends with a single one, has the metadata id ``id``; the others
         are ``<id>/<n>``, counted from 0 in the order in which they were written down, unless their
-        options name them. A random id is made for None. Enqueueing a plan twice under one id
+        options name them; these have ``id`` as their ``parent_task_id``, unless their options name
+        another one. A random id is made for None. Enqueueing a plan twice under one id
         creates it once. ``after`` are tasks that must have succeeded before it begins, as in
         `Task.options`, and ``connection`` is one of yours, with an open transaction.
 
@@ -333,16 +334,20 @@ class _Builder:
     def finished(self, parent: str) -> Sequence[NewTask]:
         """Return the rows, made by the task ``parent`` if there is one.
 
-        It groups them, too, where their options do not name another.
+        Where their options name no group, they are grouped by it, or else by the plan's id.
         """
-        if not parent:
-            return self._tasks
         return [
             msgspec.structs.replace(
-                task, parent_task_id=task.parent_task_id or parent, child_of=parent
+                task,
+                parent_task_id=task.parent_task_id or parent or self._group_of(task),
+                child_of=parent,
             )
             for task in self._tasks
         ]
+
+    def _group_of(self, task: NewTask) -> str:
+        plan_id = self._id or ""
+        return "" if task.metadata.id == plan_id else plan_id
 
     def same(self, index: int, stored: bytes) -> bool:
         """Return whether a stored context says the same call as this task."""

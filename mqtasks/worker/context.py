@@ -298,9 +298,12 @@ class TaskContext:
         return patiently(self, self._children.prepare(plan, after))
 
     async def aenqueue_child(self, plan: ChildPlan[H], *, after: Sequence[Any] = ()) -> H:
-        """As `enqueue_child`, for ``async def`` executors; ids count in the order of the calls."""
+        """As `enqueue_child`, for ``async def`` executors; ids count in the order of the calls.
+
+        A ``connection`` cannot be among the options: it stays in its own thread.
+        """
         self.check()
-        return await patiently_async(self._children.prepare(plan, after))
+        return await patiently_async(self._children.prepare(plan, after, here=False))
 
     def parents(self) -> list[ParentResult]:
         """Return what became of the tasks that this one waited for, in the order of ``after``.

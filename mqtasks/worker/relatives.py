@@ -103,13 +103,21 @@ class Offspring:
         self._lock = threading.Lock()
         self._made: Counter[str] = Counter()
 
-    def prepare(self, plan: ChildPlan[H], after: Sequence[Any]) -> Callable[[], H]:
-        """Give a plan its id now; return what creates it, as often as it is called."""
+    def prepare(
+        self, plan: ChildPlan[H], after: Sequence[Any], *, here: bool = True
+    ) -> Callable[[], H]:
+        """Give a plan its id now; return what creates it, as often as it is called.
+
+        ``here``: that is called in this thread. Raises InvalidArgument for a plan that must be.
+        """
         parent = self._held.task.metadata.id
         with self._lock:
             number = self._made[plan.label]
             name = child_id(parent, plan.label, number)
             draft = plan.draft(name, parent=parent, after=after)
+            if draft.connection is not None and not here:
+                why = "stays in its own thread: use enqueue_child"
+                raise InvalidArgument("connection", draft.connection, why)
             self._made[plan.label] += 1
 
         def create() -> H:

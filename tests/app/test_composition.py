@@ -254,6 +254,8 @@ def test_s12_an_async_parent_makes_plans_as_children(app: MQTasks, tasks: Tasks)
             context.enqueue_child(tasks.double.s(1))
         with pytest.raises(MQTasksError, match=r"asyncio\.to_thread"):
             context.parent_results()
+        with pytest.raises(InvalidArgument, match="stays in its own thread"):
+            await context.aenqueue_child(tasks.double.options(connection=object()).s(1))
         numbers = group([tasks.double.s(n) for n in range(4)])
         last = await context.aenqueue_child(numbers.then(tasks.add.s()))
         one = await context.aenqueue_child(tasks.double.options(id="mine").s(7))

@@ -75,6 +75,14 @@ def test_s12_options_of_a_call_hold_in_a_plan(work) -> None:
     assert (last.metadata.options.priority, last.metadata.options.tags) == (4, ("t",))
 
 
+def test_s12_members_are_grouped_by_the_plan_or_by_who_makes_it(work) -> None:
+    plan = chain(work.s(1), work.options(parent="mine").s(2), work.s(3))
+    assert [task.parent_task_id for task in plan.draft("p").tasks] == ["p", "mine", ""]
+    made = plan.draft("p", parent="maker").tasks
+    assert [task.parent_task_id for task in made] == ["maker", "mine", "maker"]
+    assert {task.child_of for task in made} == {"maker"}
+
+
 def test_s12_handles_have_the_shape_of_the_plan(work) -> None:
     last = chain(work.s(1), work.s(2)).enqueue(id="a")
     assert isinstance(last, TaskHandle)
