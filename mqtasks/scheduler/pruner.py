@@ -1,4 +1,4 @@
-"""Ended rows and expired windows are deleted when their time is over, a chunk at a time."""
+"""Ended rows, expired windows and old firings are deleted when their time is over, in chunks."""
 
 from __future__ import annotations
 
@@ -41,6 +41,8 @@ class Pruner:
         """Task rows deleted so far."""
         self.windows_deleted = 0
         """Unique windows deleted so far."""
+        self.firings_deleted = 0
+        """Records of cron firings deleted so far; they are kept for the longer retention."""
 
     def run_once(self) -> float:
         """Look at one chunk of each; return seconds until the next. Nothing on a standby."""
@@ -53,6 +55,9 @@ class Pruner:
         self._next_id = report.next_id
         windows = self._storage.prune_windows(self._batch)
         self.windows_deleted += windows
-        if not report.next_id and windows < self._batch:
+        kept_ms = max(self._success_ms, self._failure_ms)
+        firings = self._storage.prune_firings(self._batch, kept_ms)
+        self.firings_deleted += firings
+        if not report.next_id and max(windows, firings) < self._batch:
             return self._interval
         return max(_SHORTEST_PAUSE, _SHARE * (self._clock.monotonic() - began))

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mqtasks.conditions import where
+from mqtasks.model import FiringKind, TaskMetadata
 from mqtasks.scheduler import Scheduler
 from tests.scheduler.harness import World
 from tests.support.stage import new
@@ -114,3 +115,18 @@ def test_expired_windows_go_in_chunks_too(world, clock, leader):
 
 def key(name: str, number: int) -> bytes:
     return hashlib.sha256(f"{name}{number}".encode()).digest()
+
+
+def test_p12_records_of_firings_go_with_the_longer_retention(world, clock, leader):
+    world.service.create_cron_task(TaskMetadata("tick", "work"), "* * * * * *")
+    for _ in range(12):
+        clock.advance(1)
+        world.service.trigger_due_cron()
+    clock.advance(195)
+    leader.parts.pruner.run_once()
+    kept = world.storage.cron_firings("tick", 100, FiringKind.SCHEDULED)
+    assert [item.task for item in kept] == [f"tick:{n}" for n in range(12, 7, -1)]
+    assert leader.parts.pruner.firings_deleted == 7
+    clock.advance(60)
+    assert leader.parts.pruner.run_once() == pytest.approx(60.0)
+    assert world.storage.cron_firings("tick", 100, FiringKind.SCHEDULED) == []

@@ -8,6 +8,7 @@ from pymysql.connections import Connection
 
 from mqtasks.model import (
     SUCCESS,
+    CronTask,
     ExecuteResult,
     NewTask,
     RateLimit,
@@ -16,8 +17,17 @@ from mqtasks.model import (
     TaskEpoch,
     TaskMetadata,
     TaskOptions,
+    firing_id,
 )
-from mqtasks.storage.contract import APPLIED, Allocation, Completion, KeyLimit, RateRule, Renewal
+from mqtasks.storage.contract import (
+    APPLIED,
+    Allocation,
+    Completion,
+    KeyLimit,
+    RateRule,
+    Renewal,
+    Trigger,
+)
 from mqtasks.storage.mysql import MySQLTaskStorage
 from mqtasks.storage.sql.queries import Template
 
@@ -248,3 +258,27 @@ def test_a_retention_is_noted_once(counted):
     counted("create_tasks", batch[:50])
     _, sent = counted("create_tasks", batch[50:])
     assert len(sent) == 1
+
+
+def test_p12_a_round_of_triggers_is_seven_statements_whatever_their_number(counted, storage):
+    storage.add_cron_task(
+        *(
+            CronTask(metadata=TaskMetadata(f"c{n}", "work"), cron_expr="* * * * *", next_time=1)
+            for n in range(500)
+        )
+    )
+    due, sent = counted("due_cron", 500)
+    assert len(sent) == 1
+    triggers = [
+        Trigger(cron, 60_000, NewTask(TaskMetadata(firing_id(cron.metadata.id, 1), "work")))
+        for cron in due
+    ]
+    answer, sent = counted("trigger_many", triggers)
+    assert answer == [True] * 500
+    assert [sql.split()[0] for sql in sent] == [
+        *("BEGIN", "SELECT", "SELECT", "INSERT", "UPDATE", "INSERT", "COMMIT")
+    ]
+    fired = storage.query_cron_task()
+    answer, sent = counted("fired_tasks", fired, 16)
+    assert all(len(tasks) == 1 for tasks in answer.values())
+    assert len(sent) == 2

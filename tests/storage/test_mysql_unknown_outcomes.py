@@ -11,6 +11,8 @@ from mqtasks.model import (
     AsyncTask,
     CronTask,
     ExecuteResult,
+    FiringKind,
+    NewFiring,
     NewTask,
     ResultCode,
     TaskMetadata,
@@ -192,6 +194,11 @@ def test_p10_cron(stage, repeated):
     assert repeated("update_cron_task", advanced, second) == 2
     assert stage.storage.query_cron_task()[0].trigger_times == 2
     assert [task.metadata.id for task in stage.storage.query()] == ["c:1", "c:2"]
+    manual = NewFiring(5, TaskMetadata("c:manual:5", "work"))
+    assert repeated("add_firings", advanced, FiringKind.MANUAL, [manual]) == [True]
+    assert [item.task for item in stage.storage.cron_firings("c", 5, FiringKind.MANUAL)] == [
+        "c:manual:5"
+    ]
 
 
 def test_p10_s12_tasks_that_wait(stage, repeated):

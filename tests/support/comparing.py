@@ -9,7 +9,15 @@ from msgspec.structs import astuple, replace
 
 from mqtasks.conditions import where
 from mqtasks.errors import MQTasksError
-from mqtasks.model import AsyncTask, Created, CronTask, Dependency, ParentResult
+from mqtasks.model import (
+    AsyncTask,
+    Created,
+    CronTask,
+    Dependency,
+    FiredTask,
+    FiringKind,
+    ParentResult,
+)
 from mqtasks.storage.contract import (
     CancelReport,
     Orphans,
@@ -19,6 +27,8 @@ from mqtasks.storage.contract import (
     TaskStorage,
     WriteReport,
 )
+
+CRONS = ["cron a", "cron b"]
 
 
 class Side:
@@ -87,6 +97,14 @@ class Side:
             "crons": self.named(storage.query_cron_task()),
             "due crons": [item.metadata.id for item in storage.due_cron(100)],
             "cron in": storage.next_cron_in_ms(),
+            "firings": {
+                name: [storage.cron_firings(name, 50, kind) for kind in FiringKind]
+                for name in (item.metadata.id for item in storage.query_cron_task())
+            },
+            "fired tasks": {
+                name: self.named(tasks)
+                for name, tasks in storage.fired_tasks(storage.query_cron_task(), 3).items()
+            },
             "counts": storage.count_by_status(100),
         }
 
@@ -98,6 +116,7 @@ class Side:
 _TRANSLATIONS: dict[type, Callable[[Side, Any], Any]] = {
     AsyncTask: lambda _, value: replace(value, id=0),
     CronTask: lambda _, value: replace(value, id=0),
+    FiredTask: lambda _, value: replace(value, task_id=0),
     Created: lambda side, value: (
         side.name_of(value.task_id),
         value.is_new,

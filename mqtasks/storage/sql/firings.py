@@ -18,7 +18,7 @@ from mqtasks.storage.checks import MAX_NUMBER
 from mqtasks.storage.contract import MANUAL_COUNTS_MS, FiringOperations, Trigger
 from mqtasks.storage.crons import has_failed, last_ids, tasks_of
 from mqtasks.storage.sql.base import SqlBase, when_disabled
-from mqtasks.storage.sql.create import create_in
+from mqtasks.storage.sql.create import create_in, first_of_each
 from mqtasks.storage.sql.deadlines import note_deadlines_of
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.queries import Template
@@ -53,7 +53,7 @@ class SqlFirings(SqlBase, FiringOperations):
             }
             recorded = record_firings(session, [wanted[at] for at in sorted(wanted)])
             fired = {key[3] for key in recorded}
-            _create(session, [task for task in tasks if task.metadata.id in fired])
+            _create(session, first_of_each([task for task in tasks if task.metadata.id in fired]))
             answers = []
             for name in names:
                 # Only the first of the same in one call.

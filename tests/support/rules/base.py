@@ -35,7 +35,6 @@ from tests.support.comparing import Pair, Side
 LEASE_MS = 15_000
 NAMES = [f"task {n}" for n in range(8)]
 RUNNERS = ["r1", "r2", "foreign"]  # the last one is never registered
-CRONS = ["cron a", "cron b"]
 
 some_names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6)
 registered = st.sampled_from(RUNNERS[:2])
