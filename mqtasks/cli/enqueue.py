@@ -39,6 +39,19 @@ if TYPE_CHECKING:
 @option("--priority", type=int, help="Higher runs first.")
 @option("--parent", default="", metavar="ID", help="Metadata id that groups tasks.")
 @option(
+    "--after",
+    multiple=True,
+    metavar="ID",
+    help="Waits until the task with this metadata id has succeeded; may be repeated.",
+)
+@option(
+    "--on-failure",
+    type=click.Choice(["cancel", "run", "fail"]),
+    default="cancel",
+    show_default=True,
+    help="What becomes of it if one of those has not.",
+)
+@option(
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
@@ -61,6 +74,8 @@ def enqueue(
     deadline: float | None,
     priority: int | None,
     parent: str,
+    after: tuple[str, ...],
+    on_failure: str,
     wait: float | None,
     output: str,
 ) -> int:
@@ -76,7 +91,7 @@ def enqueue(
     import msgspec
 
     from mqtasks.app.ids import new_metadata_id
-    from mqtasks.model import NewTask, TaskMetadata
+    from mqtasks.model import FailurePolicy, NewTask, TaskMetadata
 
     target = find_target(app, task, arguments, executor, payload)
     window = _window(target, metadata_id, unique_for, unique_key)
@@ -96,7 +111,8 @@ def enqueue(
         options,
     )
     with open_service(target.app, create=True) as service:
-        new = NewTask(metadata, parent, run_at, **window)
+        policy = FailurePolicy[on_failure.upper()]
+        new = NewTask(metadata, parent, run_at, after, policy, **window)
         created = service.create_tasks([new])[0]
         row = {
             "task_id": created.task_id,

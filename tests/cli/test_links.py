@@ -50,6 +50,18 @@ def test_s12_a_link_to_a_deleted_task_is_shown(mqtasks, plan):
     assert {"task_id": 1, "id": "", "status": "not stored", "outcome": "CANCELED"} in shown["after"]
 
 
+def test_s12_enqueue_takes_what_comes_before(mqtasks, plan):
+    named = ("--executor", "work", "--after", "p/1", "--after", "p", "--on-failure", "fail")
+    assert mqtasks("enqueue", *named, "--id", "last").code == 0
+    task = plan.service.storage.find(["last"])["last"]
+    links = plan.service.storage.dependencies(task.id)
+    assert [plan.service.get(link.parent_id).metadata.id for link in links] == ["p/1", "p"]
+    assert {link.policy.name for link in links} == {"FAIL"}
+    refused = mqtasks("enqueue", "--executor", "work", "--after", "nobody")
+    assert refused.code == 2
+    assert "nobody" in refused.err
+
+
 def test_s12_waiting_tasks_are_listed_and_canceled(mqtasks, plan):
     listed = json.loads(mqtasks("tasks", "list", "--status", "waiting", "-o", "json").out)
     assert [item["id"] for item in listed] == ["p"]
