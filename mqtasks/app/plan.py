@@ -66,11 +66,11 @@ class Plan(ABC, Generic[H_co]):
         """Create all tasks of the plan, in one transaction; they are committed on return.
 
         The last task, if the plan ends with a single one, has the metadata id ``id``; the others
-        are ``<id>/<n>``, counted from 0 in the order in which they were written down, unless their
-        options name them; these have ``id`` as their ``parent_task_id``, unless their options name
-        another one. A random id is made for None. Enqueueing a plan twice under one id
-        creates it once. ``after`` are tasks that must have succeeded before it begins, as in
-        `Task.options`, and ``connection`` is one of yours, with an open transaction.
+        are ``<id>/<n>``, counted from 0 in the order in which they were written down, and have
+        ``id`` as their ``parent_task_id``. What a call's own options name stays as it is. For None
+        a random id is made. Enqueueing a plan twice under one id creates it once. ``after`` are
+        tasks that must have succeeded before it begins, as in `Task.options`, and ``connection``
+        is one of yours, with an open transaction.
 
         Raises InvalidArgument if two tasks have one id, for more than `MAX_EDGES` dependencies,
         for members of several applications or on several connections, and for an ``after`` that
@@ -287,8 +287,9 @@ def chain(*parts: Any) -> Chain[Any]:  # type: ignore[misc]  # mypy cannot compa
 def group(members: Iterable[Plan[H]]) -> Group[H]:
     """Return a plan of plans side by side; what follows it begins when all of them have succeeded.
 
-    A group may be empty: what follows it then begins as if it were not there. Groups have any
-    size; see `MAX_EDGES` for a group that follows a group.
+    A group may be empty: what follows it then begins as if it were not there. It has any size if
+    nothing follows it; what does waits for 10,000 tasks at most. See `MAX_EDGES` for a group that
+    follows a group.
     """
     return Group(members)
 
