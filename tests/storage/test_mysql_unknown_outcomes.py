@@ -113,6 +113,16 @@ def test_p10_create_with_windows(stage, repeated):
     assert stage.storage.prune_windows(10) == 0
 
 
+def test_p10_create_children(stage, repeated):
+    (owner,) = stage.running("p")
+    batch = [linked("p/0", child_of="p"), linked("p/1", "p/0", child_of="p")]
+    made = repeated("create_children", "r1", owner, batch)
+    assert [item.child_id for item in stage.storage.children(owner.task_id)] == [
+        item.task_id for item in made
+    ]
+    assert len(stage.storage.query()) == 3
+
+
 def test_p10_allocate(stage, repeated):
     stage.register()
     ids = stage.create("a", "b")

@@ -55,6 +55,9 @@ WRITES: dict[str, Callable[[Stage, Scene], Any]] = {
     "step": lambda stage, scene: stage.storage.save_step(
         "r1", scene.running, StepRecord("one", 1, 1)
     ),
+    "children": lambda stage, scene: stage.storage.create_children(
+        "r1", scene.running, [new("t9")]
+    ),
     "register": lambda stage, scene: stage.storage.register_runner(
         RunnerRecord(id="r1", holder="its holder"), 1000, 3
     ),

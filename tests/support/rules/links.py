@@ -7,7 +7,14 @@ from hypothesis.stateful import rule
 
 from mqtasks.model import FailurePolicy, NewTask
 from tests.support.links import resolve
-from tests.support.rules.base import NAMES, Comparison, metadata
+from tests.support.rules.base import (
+    NAMES,
+    Comparison,
+    beliefs,
+    metadata,
+    some_names,
+    writers,
+)
 
 names = st.sampled_from([*NAMES, *NAMES, "never stored"])
 tasks = st.builds(
@@ -25,6 +32,19 @@ class LinkRules(Comparison):
     @rule(batch=st.lists(tasks, min_size=1, max_size=5))
     def create_linked(self, batch: list[NewTask]) -> None:
         self.do(lambda side: side.storage.create_tasks(batch))
+
+    @rule(
+        runner=writers,
+        parents=some_names,
+        belief=beliefs,
+        batch=st.lists(tasks, min_size=1, max_size=3),
+    )
+    def create_children(self, runner, parents, belief, batch) -> None:
+        owner, parents = self.writer(runner, parents)
+        owners = self.epochs(parents, belief)
+        self.do(
+            lambda side: [side.storage.create_children(owner, item, batch) for item in owners(side)]
+        )
 
     @rule(limit=st.sampled_from([1, 2, 500]))
     def resolve(self, limit: int) -> None:
