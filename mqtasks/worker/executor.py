@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -69,7 +70,7 @@ class Execution:
     def run(self, held: Held) -> None:
         """Run a plain executor in this thread."""
         if (held.cancel_reason or held.expires) and not self._may_start(held):
-            self._end(held, self._interrupted(held))
+            self._end(held, self._unexecuted(held))
             return
         self._begin(held)
         value: Any = None
@@ -111,7 +112,7 @@ class Execution:
     async def run_async(self, held: Held) -> None:
         """Run an async executor in the current asyncio task, whose context is its own."""
         if not self._may_start(held):
-            self._end_async(held, self._interrupted(held))
+            self._end_async(held, self._unexecuted(held))
             return
         self._begin(held)
         context = TaskContext(held, self._surroundings)
@@ -154,6 +155,17 @@ class Execution:
                 attempt=held.task.attempt,
             )
 
+    def _unexecuted(self, held: Held) -> Outcome:
+        """Return the end of a task that is not to be executed any more."""
+        outcome = self._interrupted(held)
+        self._report(held, outcome)
+        return outcome
+
+    def _report(self, held: Held, outcome: Outcome) -> None:
+        """Tell the middlewares of a failure that nothing was raised for."""
+        if held.executor.listeners and isinstance(outcome, Failed):
+            self._tell(held, outcome, None)
+
     def _tell(self, held: Held, failed: Failed, error: BaseException | None) -> None:
         """Tell the middlewares of an attempt that has failed; a verdict is not a failure."""
         if failed.kind in {AttemptOutcome.SNOOZED, AttemptOutcome.CANCELED}:
@@ -183,6 +195,9 @@ class Execution:
             outcome = Committed(held.completion)
         self._board.vacate(held.slot)
         self._end(held, outcome)
+        if held.executor.listeners:
+            # Who calls this watches over all tasks, and must not wait for user code.
+            threading.Thread(target=self._report, args=(held, outcome), daemon=True).start()
         return True
 
     def _end(self, held: Held, outcome: Outcome) -> None:

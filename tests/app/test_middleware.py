@@ -8,6 +8,7 @@ import logging
 import os
 import threading
 from contextvars import ContextVar
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -493,6 +494,29 @@ def test_a_timeout_is_told_though_the_executor_swallowed_it(local: MQTasks):
     [failure] = told
     assert (failure.outcome, failure.error) == (AttemptOutcome.TIMED_OUT, None)
     assert failure.text.startswith("timed out after 0.05 s")
+
+
+def test_a_timeout_is_told_though_the_executor_never_returns(local: MQTasks):
+    told: SimpleQueue[Failure] = SimpleQueue()
+    release = threading.Event()
+    local.use(on_error(told.put))
+
+    @local.task(timeout=0.05)
+    def stuck() -> None:
+        release.wait(DEADLINE)
+
+    handle = stuck.enqueue()
+    options = RunnerOptions(cancel_timeout=0.05, abort_timeout=0.05)
+    try:
+        with Scheduler(local.service), TaskRunner("r", local.service, options, local.registry):
+            failure = told.get(timeout=DEADLINE)
+            release.set()
+            assert handle.wait(DEADLINE)
+    finally:
+        release.set()
+    assert (failure.outcome, failure.error) == (AttemptOutcome.TIMED_OUT, None)
+    assert "abandoned" in failure.text
+    assert told.empty()
 
 
 def test_a_result_that_cannot_be_stored_is_told(local: MQTasks):

@@ -49,7 +49,7 @@ class IsolatedExecution(Execution):
     def run(self, held: Held) -> None:
         """Run a task in a child process, to its end or the end of the child."""
         if not self._may_start(held):
-            self._end(held, self._interrupted(held))
+            self._end(held, self._unexecuted(held))
             return
         call = held.executor.isolated
         assert call is not None  # noqa: S101 - else it would not come here
