@@ -56,7 +56,9 @@ if TYPE_CHECKING:
     )
     from mqtasks.holder import CreateTaskService, TaskServiceHolder
     from mqtasks.middleware import (
+        CallNext,
         EnqueueContext,
+        EnqueueTask,
         ExecutionContext,
         Failure,
         Middleware,
@@ -144,7 +146,9 @@ _HOMES = {
     ),
     "mqtasks.holder": ("CreateTaskService", "TaskServiceHolder"),
     "mqtasks.middleware": (
+        "CallNext",
         "EnqueueContext",
+        "EnqueueTask",
         "ExecutionContext",
         "Failure",
         "Middleware",
@@ -193,6 +197,7 @@ __all__ = [
     "AsyncTask",
     "Attempt",
     "AttemptOutcome",
+    "CallNext",
     "Cancel",
     "Condition",
     "ConfigError",
@@ -201,6 +206,7 @@ __all__ = [
     "CronTask",
     "DependencyOutcome",
     "EnqueueContext",
+    "EnqueueTask",
     "ExecuteResult",
     "ExecutionContext",
     "Fail",

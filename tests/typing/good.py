@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from typing import assert_type
+from typing import Any, assert_type
 
 from mqtasks import (
+    CallNext,
+    EnqueueContext,
+    ExecutionContext,
+    Failure,
+    Middleware,
     MQTasks,
     Plan,
     RateLimit,
     RetryPolicy,
+    TaskContext,
     TaskHandle,
     TaskRunner,
+    around,
     chain,
     group,
     label,
+    on_error,
 )
 
 app = MQTasks("memory://")
@@ -95,3 +105,36 @@ async def compose() -> None:
     assert_type(sizes.enqueue(), list[TaskHandle[int]])
     assert_type(await chain(one, sizes, after.s("a@b.c")).aenqueue(), TaskHandle[str])
     assert_type(group([chain(one, mail.s("a"))]).enqueue(), list[TaskHandle[str]])
+
+
+class Named(Middleware):
+    def enqueue(self, call_next: CallNext[EnqueueContext], context: EnqueueContext) -> Any:
+        for task in context.tasks:
+            task.set_header("name", task.id)
+        return call_next(context)
+
+    def execute(self, call_next: CallNext[ExecutionContext], context: ExecutionContext) -> Any:
+        assert_type(context.task.metadata.options.headers, Mapping[str, str])
+        return call_next(context)
+
+    async def aexecute(
+        self, call_next: CallNext[ExecutionContext], context: ExecutionContext
+    ) -> Any:
+        return await call_next(context)
+
+
+@contextmanager
+def timed(context: ExecutionContext) -> Generator[None, None, None]:
+    assert_type(context.attempt, int)
+    yield
+
+
+def report(failure: Failure) -> None:
+    assert_type(failure.will_retry, bool)
+
+
+def whole(context: TaskContext) -> ExecutionContext:
+    return context
+
+
+app.use(Named(), around(timed), on_error(report))

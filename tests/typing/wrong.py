@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mqtasks import MQTasks, TaskHandle, chain, group
+from mqtasks import Middleware, MQTasks, TaskHandle, chain, group, on_error
 
 app = MQTasks("memory://")
 
@@ -56,6 +56,9 @@ app.task(unique_for=["a"])  # wrong: a list for a duration
 
 resize.s(7)  # wrong: a number for text
 mail.options(priority=1).s("a@b.c", 2)  # wrong: only by name
+app.use(Middleware)  # wrong: the class instead of one of them
+app.use(lambda call_next, context: call_next(context))  # wrong: a function
+app.use(on_error(never))  # wrong: takes a failure, not a number
 resize.options(after=resize)  # wrong: a task for a list of handles
 resize.options(after=[7])  # wrong: a number for a handle
 resize.options(on_failure="ignore")  # wrong: no such policy
