@@ -154,12 +154,8 @@ class TaskContext:
         A sleep that ends at once when the executor shall give up. Raises MQTasksError in an
         ``async def`` executor, whose event loop it would block: any ``await`` does the same there.
         """
+        self._demand_thread("wait_cancelled", "`await asyncio.sleep(...)`, which it interrupts")
         held = self._held
-        if held.coroutine is not None and _in_event_loop():
-            raise MQTasksError(
-                "wait_cancelled would block the event loop; await asyncio.sleep(...) instead, it"
-                " raises asyncio.CancelledError when the task is cancelled"
-            )
         event = held.cancel_event
         if event is None:
             event = held.cancel_event = threading.Event()
