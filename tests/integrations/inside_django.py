@@ -83,9 +83,12 @@ def test_a_task_goes_through_its_states(tester, signals):
     assert signals == [("enqueued", "READY"), ("started", "RUNNING"), ("finished", "SUCCESSFUL")]
 
 
-def test_the_last_failure_is_the_tasks_and_told_once(tester, signals):
+def test_the_last_failure_is_the_tasks_and_told_once(tester, signals, caplog):
     result = stubborn.enqueue(9)
     tester.drain()
+    [error] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert error.exc_info is not None
+    assert error.exc_info[0] is LookupError, "the task's own, for tools that watch the log"
     result.refresh()
     assert (result.status, result.attempts) == ("FAILED", 2)
     assert [error.exception_class for error in result.errors] == [LookupError] * 2

@@ -69,9 +69,8 @@ class Execution:
         """Tell Django of the last failure of a task."""
         if failure.will_retry:
             return
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
+        loop = _running_loop()
+        if loop is None:
             self._finish(failure)
         else:
             loop.run_in_executor(None, copy_context().run, self._finish, failure)
@@ -80,10 +79,27 @@ class Execution:
         result = self._current(failure.task)
         if result is not None:
             _change(result, status=self._api.status.FAILED, finished_at=timezone.now())
+            self._send_while_handling(failure.error, result)
+
+    def _send_while_handling(self, error: BaseException | None, result: Any) -> None:
+        """Send ``task_finished``; Django's own receiver logs the exception in handling."""
+        if error is None:
+            self._send(self._api.finished, result)
+            return
+        try:
+            raise error  # noqa: TRY301 - to be the one that is handled
+        except BaseException:  # noqa: BLE001 - as above
             self._send(self._api.finished, result)
 
     def _send(self, signal: Any, result: Any) -> None:
         signal.send_robust(self._sender(), task_result=result)
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _change(result: Any, **values: Any) -> None:
