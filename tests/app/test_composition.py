@@ -108,7 +108,6 @@ class Tasks:
         self.lenient, self.strict, self.outcomes = lenient, strict, outcomes
 
 
-@on_each_storage
 @pytest.mark.usefixtures("running")
 def test_s12_results_go_along_a_chain(tasks: Tasks) -> None:
     plan = chain(tasks.double.s(5), tasks.add.s(1), tasks.aadd.s(), tasks.add.s(100))
@@ -156,7 +155,6 @@ def test_s12_a_failure_may_fail_what_follows(tasks: Tasks) -> None:
     assert tasks.runs == []
 
 
-@on_each_storage
 @pytest.mark.usefixtures("running")
 def test_s12_what_runs_after_a_failure_sees_it(tasks: Tasks) -> None:
     parents = group([tasks.double.s(1), tasks.fail.s(), tasks.double.s(2)])
@@ -350,7 +348,7 @@ def test_s12_three_that_resolve_at_once_start_each_task_once(app: MQTasks, tasks
 
 @on_each_storage
 def test_s12_a_group_of_thousands_fans_in(app: MQTasks, tasks: Tasks) -> None:
-    count = 10_000 if LONG else 1_500
+    count = 10_000 if LONG else 700
     last = group([tasks.double.s(n) for n in range(count)]).then(tasks.add.s()).enqueue()
     with run(app):
         assert last.result(4 * DEADLINE) == count * (count - 1)
