@@ -8,7 +8,10 @@ from mqtasks.worker.held import Cancel, Held, Phase
 
 
 class Canceller:
-    """Sets the cancellation that `TaskContext` shows. The first reason stands."""
+    """Sets the cancellation that `TaskContext` shows. The first reason stands.
+
+    But for a lapsed lease, which may become a loss of the task.
+    """
 
     def __init__(
         self, throw: Callable[[Held], None], insist: Callable[[Held], None] = lambda _: None
@@ -22,10 +25,15 @@ class Canceller:
 
     def cancel(self, held: Held, reason: str) -> bool:
         """Cancel one task; return False if it had been cancelled, or has ended, already."""
-        if held.cancel_reason or held.phase is Phase.ENDED:
+        if held.phase is Phase.ENDED:
             return False
         if held.completion is not None and reason == Cancel.REASSIGNED:
             return False  # it has completed itself, and that is why storage lists it no more
+        if held.cancel_reason:
+            if held.cancel_reason == Cancel.LEASE and reason == Cancel.REASSIGNED:
+                held.cancel_reason = reason  # what was feared is known: it cannot win any more
+                self._insist(held)
+            return False
         held.cancel_reason = reason  # before the event is looked up, see wait_cancelled
         event = held.cancel_event
         if event is not None:

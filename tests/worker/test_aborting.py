@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 import threading
+from queue import SimpleQueue
 
 import pytest
 
@@ -191,10 +192,10 @@ def test_a_step_is_stored_whole_or_not_at_all(bench, monkeypatch):
 def test_a_lock_of_ours_is_never_left_locked(bench):
     """Aborted among reports of progress and new tasks, again and again."""
     rounds = 12
-    begun = threading.Semaphore(0)
+    begun: SimpleQueue[None] = SimpleQueue()  # whose put is one step
 
     def act(ctx, _task):
-        begun.release()
+        begun.put(None)
         for n in range(10**9):
             ctx.report_progress(b"%d" % n)
             if n % 50 == 0:
@@ -206,7 +207,7 @@ def test_a_lock_of_ours_is_never_left_locked(bench):
     for n in range(rounds):
         task_id = bench.service.create(TaskMetadata(f"t{n}", "work"))
         bench.service.allocate(bench.service.get(task_id), "r")
-        assert begun.acquire(timeout=WAIT)
+        begun.get(timeout=WAIT)
         (held,) = bench.runner._parts.dispatcher.running()
         held.cancel_reason = "timeout"  # as the watchdog does, without the wait
         assert held.guard.strike(held, TaskAborted)

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 import time
+from queue import SimpleQueue
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from mqtasks.model import AttemptOutcome, ResultCode, TaskMetadata, TaskOptions,
 from mqtasks.service import TaskService
 from mqtasks.storage.memory import MemoryTaskStorage
 from mqtasks.worker import RunnerOptions, TaskRunner
+from mqtasks.worker.held import Cancel
 
 LIMIT = 0.15
 GRACE = 0.1
@@ -35,7 +37,7 @@ class Bench:
         lease: dict[str, Any] = {"heartbeat_interval": 0.3, "heartbeat_timeout": 6.0}
         self.runner = TaskRunner("r", self.service, RunnerOptions(**lease, **options))
         self.release = threading.Event()
-        self.begun = threading.Semaphore(0)
+        self.begun: SimpleQueue[None] = SimpleQueue()  # whose put is one step
         self.back = threading.Event()
         self._ends = threading.Semaphore(0)
         self._forget = [
@@ -199,18 +201,19 @@ def test_an_executor_that_has_looked_gets_time_to_end_in_order(bench):
     task, attempt, _ = bench.run("tidy", timeout=LIMIT)
     assert done.is_set()
     assert attempt.outcome == AttemptOutcome.TIMED_OUT
+    assert "in tidy" in attempt.traceback  # where it was at the limit, though it has returned
     assert attempt.error == f"timed out after {LIMIT} s"
     assert task.execute_result.error == f"timed out after {LIMIT} s"
 
 
 def test_m16_a_cancelled_task_that_does_not_look_ends_canceled(bench):
     def endless(_ctx, _task):
-        bench.begun.release()
+        bench.begun.put(None)
         while not bench.release.is_set():
             pass
 
     def stuck(_ctx, _task):
-        bench.begun.release()
+        bench.begun.put(None)
         bench.release.wait(WAIT)
 
     bench.register("endless", endless)
@@ -218,7 +221,7 @@ def test_m16_a_cancelled_task_that_does_not_look_ends_canceled(bench):
     bench.runner.start()
     for code, said in (("endless", "broken off"), ("stuck", "abandoned")):
         task_id = bench.give(code)
-        assert bench.begun.acquire(timeout=WAIT)
+        bench.begun.get(timeout=WAIT)
         bench.service.cancel(task_id)
         bench.end()
         task = bench.service.get(task_id)
@@ -274,7 +277,7 @@ def test_a_blocked_event_loop_is_replaced_and_its_neighbours_survive(bench):
 
     async def neighbour(_ctx, _task):
         go.append((asyncio.get_running_loop(), asyncio.Event()))
-        bench.begun.release()
+        bench.begun.put(None)
         await go[0][1].wait()
         return "fine"
 
@@ -288,7 +291,7 @@ def test_a_blocked_event_loop_is_replaced_and_its_neighbours_survive(bench):
         bench.register(code, executor)
     bench.runner.start()
     beside = bench.give("neighbour")
-    assert bench.begun.acquire(timeout=WAIT)
+    bench.begun.get(timeout=WAIT)
     task, attempt, took = bench.run("blocking", timeout=LIMIT)
     assert (task.execute_result.code, attempt.outcome) == (
         ResultCode.FAILED,
@@ -323,6 +326,32 @@ def test_it_is_told_when_as_many_threads_are_lost_as_there_are_slots(bench):
     assert told.wait(WAIT)
 
 
+def test_a_stuck_task_whose_lease_has_lapsed_is_abandoned_once_it_is_lost(bench):
+    """While the lease has only lapsed it may still win; when the task is known to be lost, not."""
+    abandoned = threading.Event()
+    forget = bus.subscribe("task.abandoned", lambda *_: abandoned.set())
+
+    def stuck(_ctx, _task):
+        bench.begun.put(None)
+        bench.release.wait(WAIT)
+
+    bench.register("stuck", stuck)
+    bench.register("quick", lambda _ctx, _task: None)
+    bench.runner.start()
+    bench.give("stuck")
+    bench.begun.get(timeout=WAIT)
+    parts = bench.runner._parts
+    (held,) = parts.dispatcher.running()
+    assert parts.canceller.cancel(held, Cancel.LEASE)
+    assert bench.escalation.run_once() == float("inf")  # nobody hunts it
+    assert not parts.canceller.cancel(held, Cancel.TIMEOUT)
+    assert held.cancel_reason == Cancel.LEASE
+    assert not parts.canceller.cancel(held, Cancel.REASSIGNED)
+    assert abandoned.wait(WAIT)
+    forget()
+    bench.run("quick")  # in the only slot
+
+
 def test_a_task_that_ends_by_itself_in_time_costs_nothing_later(bench):
     bench.register("quick", lambda _ctx, _task: None)
     bench.runner.start()
@@ -338,7 +367,7 @@ def test_m16_a_cancellation_that_no_hint_tells_of_is_seen_within_a_heartbeat(ben
     seen = []
 
     def work(ctx, _task):
-        bench.begun.release()
+        bench.begun.put(None)
         asked = time.monotonic()
         assert ctx.wait_cancelled(WAIT)
         seen.append((time.monotonic() - asked, ctx.cancel_reason))
@@ -347,7 +376,7 @@ def test_m16_a_cancellation_that_no_hint_tells_of_is_seen_within_a_heartbeat(ben
     bench.register("work", work)
     bench.runner.start()
     task_id = bench.give("work")
-    assert bench.begun.acquire(timeout=WAIT)
+    bench.begun.get(timeout=WAIT)
     assert bench.storage.cancel_many([task_id]).requested == ((task_id, "r"),)
     bench.end()
     assert bench.service.get(task_id).status is TaskStatus.CANCELED
