@@ -17,7 +17,7 @@ from mqtasks.demo.stages import Stage
 from mqtasks.demo.watch import Display, ProgressFile
 from mqtasks.errors import MQTasksError
 from mqtasks.loop import Wake
-from mqtasks.model import FINAL, AsyncTask, TaskMetadata, TaskStatus
+from mqtasks.model import FINAL, AsyncTask, CronPolicy, TaskMetadata, TaskStatus
 
 _STEP: Final = 0.1
 _PATIENCE: Final = 60.0
@@ -96,7 +96,9 @@ class Demo:
         files = [str(self._stage.folder / "progress"), str(self._reports)]
         context = definition.codec.encode_call(files, {}, definition.signature)
         self._service.create_cron_task(
-            TaskMetadata(self._cron, tasks.REPORT, context, definition.options), "* * * * * *"
+            TaskMetadata(self._cron, tasks.REPORT, context, definition.options),
+            "* * * * * *",
+            policy=CronPolicy(misfire="all"),
         )
 
     def _wait_for_tasks(self) -> None:

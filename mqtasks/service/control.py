@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
 
 import msgspec
 
@@ -61,7 +61,7 @@ class Control:
         Returns False if it is paused already. Raises InvalidArgument, and CronNotFound.
         """
         if kind == CRON:
-            return self._set_cron_paused(str(name), paused=True)
+            return self._set_cron_paused(str(name), paused=True, reason=reason)
         kind, stored = pause_name(kind, name)
         return self._storage.pause(kind, stored, reason)
 
@@ -199,20 +199,24 @@ class Control:
             if ids:
                 yield ids
 
-    def _set_cron_paused(self, cron_id: str, *, paused: bool) -> bool:
+    def _set_cron_paused(self, cron_id: str, *, paused: bool, reason: str = "") -> bool:
         for _ in range(_TRIES):
             cron = self._cron(cron_id)
             if cron.paused == paused:
                 return False
-            if self._storage.edit_cron_task(msgspec.structs.replace(cron, paused=paused)):
+            changes: dict[str, Any] = {"paused": paused, "pause_reason": reason}
+            if not paused:
+                # What failed before does not count any more.
+                changes["counted_from"] = cron.trigger_times
+            if self._storage.edit_cron_task(msgspec.structs.replace(cron, **changes)):
                 self._service.hint_cron()
                 return True
         raise InvalidArgument("cron", cron_id, "is edited by others all the time; try again")
 
     def _cron(self, cron_id: str) -> CronTask:
-        for cron in self._storage.query_cron_task():
-            if cron.metadata.id == cron_id:
-                return cron
+        cron = self._storage.find_cron_task(cron_id)
+        if cron is not None:
+            return cron
         raise CronNotFound(cron_id)
 
 

@@ -22,6 +22,7 @@ from mqtasks.model import (
     AsyncTask,
     Attempt,
     Created,
+    CronPolicy,
     CronTask,
     ExecuteResult,
     NewTask,
@@ -30,6 +31,7 @@ from mqtasks.model import (
     TaskStatus,
     checked_id,
 )
+from mqtasks.model.cron_policy import DEFAULT_POLICY
 from mqtasks.registry import TaskRegistry
 from mqtasks.service.control import Control
 from mqtasks.service.creating import Creation
@@ -95,7 +97,7 @@ class TaskService:
         self._heartbeat_timeout = heartbeat_timeout
         self._sender = HintSender(self.notifier)
         self._creation = Creation(self)
-        self._cron = CronTrigger(storage, self.hint_created, self.clock)
+        self._cron = CronTrigger(storage, self.hint_created, self.clock, self.cancel)
         self.waiter: Final = self._waiters(storage, self.notifier, self.keys, self.clock)
         """Wakes those who wait for tasks to end."""
         self._closed = False
@@ -248,17 +250,24 @@ class TaskService:
     # -- cron ------------------------------------------------------------------------------------
 
     def create_cron_task(
-        self, metadata: TaskMetadata, cron_expr: str, timezone: str = "UTC"
+        self,
+        metadata: TaskMetadata,
+        cron_expr: str,
+        timezone: str = "UTC",
+        policy: CronPolicy = DEFAULT_POLICY,
     ) -> bool:
         """Create a task periodically; ``cron_expr`` has five fields, or six with seconds first.
 
         Idempotent by ``metadata.id``; returns whether it was new. Firing n creates the task
-        ``"<metadata.id>:<n>"``. Raises InvalidCron, InvalidArgument, PayloadTooLarge.
+        ``"<metadata.id>:<n>"``. ``policy`` says what becomes of firings that are missed or
+        overlap. Raises InvalidCron, InvalidArgument, PayloadTooLarge.
         """
         size = len(metadata.context)
         if size > self.max_payload_bytes:
             raise PayloadTooLarge(f"context of cron {metadata.id!r}", size, self.max_payload_bytes)
-        added = self._cron.add(metadata, cron_expr, timezone)
+        added = self._cron.add(
+            CronTask(metadata=metadata, cron_expr=cron_expr, timezone=timezone, policy=policy)
+        )
         if added:
             self.hint_cron()
         return added

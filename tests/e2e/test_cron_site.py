@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mqtasks.conditions import where
-from mqtasks.model import TaskMetadata
+from mqtasks.model import CronPolicy, TaskMetadata
 from tests.e2e import shop
 from tests.support.site import open_site
 
@@ -27,7 +27,8 @@ def test_p12_every_second_fires_once_while_a_scheduler_is_killed(
         schedulers = [site.scheduler(), site.scheduler()]
         pause = threading.Event()
         pause.wait(3)
-        service.create_cron_task(TaskMetadata("tick", "double"), "* * * * * *")
+        each = CronPolicy(misfire="all")
+        service.create_cron_task(TaskMetadata("tick", "double"), "* * * * * *", policy=each)
         [cron] = service.query_cron_task()
         pause.wait(SECONDS / 2)
         site.kill(schedulers[0])

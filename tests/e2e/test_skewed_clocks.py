@@ -9,7 +9,7 @@ import pytest
 
 from mqtasks.clock import SystemClock
 from mqtasks.conditions import where
-from mqtasks.model import NewTask, TaskMetadata, TaskOptions, TaskStatus
+from mqtasks.model import CronPolicy, NewTask, TaskMetadata, TaskOptions, TaskStatus
 from mqtasks.scheduler import Scheduler, SchedulerOptions
 from mqtasks.service import TaskService
 from mqtasks.storage.mysql import MySQLTaskStorage
@@ -61,7 +61,8 @@ def test_g9_skewed_hosts_expire_nothing_early_and_fire_cron_on_time(
             ours.create_tasks([NewTask(TaskMetadata("long", "work"))])
             delayed = TaskMetadata("delayed", "work", options=TaskOptions(delay_duration=3.0))
             [made] = ours.create_tasks([NewTask(delayed)])
-            ours.create_cron_task(TaskMetadata("tick", "work"), "* * * * * *")
+            each = CronPolicy(misfire="all")
+            ours.create_cron_task(TaskMetadata("tick", "work"), "* * * * * *", policy=each)
             eventually(
                 lambda: len(ours.query_task(where.parent_task_id == "tick")) >= 6, 30, "cron"
             )

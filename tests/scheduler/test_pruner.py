@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mqtasks.conditions import where
-from mqtasks.model import FiringKind, TaskMetadata
+from mqtasks.model import CronPolicy, FiringKind, TaskMetadata
 from mqtasks.scheduler import Scheduler
 from tests.scheduler.harness import World
 from tests.support.stage import new
@@ -118,7 +118,9 @@ def key(name: str, number: int) -> bytes:
 
 
 def test_p12_records_of_firings_go_with_the_longer_retention(world, clock, leader):
-    world.service.create_cron_task(TaskMetadata("tick", "work"), "* * * * * *")
+    world.service.create_cron_task(
+        TaskMetadata("tick", "work"), "* * * * * *", policy=CronPolicy(misfire="all")
+    )
     for _ in range(12):
         clock.advance(1)
         world.service.trigger_due_cron()

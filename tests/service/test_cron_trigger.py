@@ -10,12 +10,12 @@ import pytest
 from mqtasks.clock import ManualClock
 from mqtasks.conditions import where
 from mqtasks.errors import InvalidCron
-from mqtasks.model import TaskMetadata
+from mqtasks.model import CronPolicy, TaskMetadata
 from mqtasks.service import TaskService
-from mqtasks.service.cron_trigger import CATCH_UP_MS
 from mqtasks.storage.memory import MemoryTaskStorage
 
 EVERY_SECOND = "* * * * * *"
+EACH = CronPolicy(misfire="all")
 
 
 def firings(service: TaskService) -> list[str]:
@@ -25,7 +25,7 @@ def firings(service: TaskService) -> list[str]:
 def test_p12_each_second_fires_once_with_two_schedulers(clock: ManualClock) -> None:
     storage = MemoryTaskStorage(clock)
     services = [TaskService(storage, clock=clock) for _ in range(2)]
-    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=EACH)
 
     for _ in range(30):
         clock.advance(1)
@@ -38,7 +38,7 @@ def test_p12_each_second_fires_once_with_two_schedulers(clock: ManualClock) -> N
 def test_p12_schedulers_that_race_fire_each_time_once(clock: ManualClock) -> None:
     storage = MemoryTaskStorage(clock)
     services = [TaskService(storage, clock=clock) for _ in range(4)]
-    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=EACH)
     clock.advance(40)
     barrier = threading.Barrier(len(services))
 
@@ -58,7 +58,7 @@ def test_p12_schedulers_that_race_fire_each_time_once(clock: ManualClock) -> Non
 def test_the_fire_time_is_the_due_time_of_the_task(
     service: TaskService, clock: ManualClock
 ) -> None:
-    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=EACH)
     clock.advance(3)
     service.trigger_due_cron()
 
@@ -69,24 +69,27 @@ def test_the_fire_time_is_the_due_time_of_the_task(
     assert gaps == [1000, 1000]
 
 
-def test_an_old_gap_collapses_into_one_firing(service: TaskService, clock: ManualClock) -> None:
-    service.create_cron_task(TaskMetadata("tick", 1), "0 0 * * * *")  # every hour
-    clock.advance(10 * 3600)
-
-    service.trigger_due_cron()
-
-    assert firings(service) == ["tick:1"]
-
-
-def test_a_long_gap_of_seconds_makes_up_for_the_window_only(
-    service: TaskService, clock: ManualClock
-) -> None:
+def test_a_gap_collapses_into_its_last_firing(service: TaskService, clock: ManualClock) -> None:
     service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
     clock.advance(3600)
 
     service.trigger_due_cron()
 
-    assert len(firings(service)) == CATCH_UP_MS // 1000
+    assert firings(service) == ["tick:1"]
+    [task] = service.query_task()
+    assert clock.now_ms() - task.run_at < 1000
+
+
+def test_a_long_gap_of_seconds_makes_up_for_the_limit_only(
+    service: TaskService, clock: ManualClock
+) -> None:
+    policy = CronPolicy(misfire="all", misfire_limit=700)
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=policy)
+    clock.advance(86_400)
+
+    service.trigger_due_cron()
+
+    assert len(firings(service)) == 700
 
 
 def test_run_once_says_when_the_next_is_due(service: TaskService, clock: ManualClock) -> None:
@@ -114,11 +117,11 @@ def test_creating_twice_creates_once_and_bad_expressions_nothing(service: TaskSe
 def test_p12_a_deleted_cron_that_returns_goes_on_counting(
     service: TaskService, clock: ManualClock
 ) -> None:
-    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=EACH)
     clock.advance(2)
     service.trigger_due_cron()
     assert service.delete_cron_task("tick")
-    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND)
+    service.create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=EACH)
     clock.advance(2)
     service.trigger_due_cron()
 

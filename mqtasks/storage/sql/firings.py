@@ -26,6 +26,9 @@ from mqtasks.storage.sql.rows import Row
 
 _CHUNK: Final = 500
 """Firings in one statement."""
+_FIRES: Final = True
+_PASSES: Final = False
+_LOSES: Final = None
 
 
 class SqlFirings(SqlBase, FiringOperations):
@@ -116,101 +119,99 @@ class Round:
         self._session = session
         self._rows = rows
         self._stored = stored
-        self._at = {name: (row[2], row[6]) for name, row in rows.items()}
-        """How often each has fired, and when it is next, after the triggers so far."""
 
     def apply(self, triggers: Sequence[Trigger]) -> list[bool]:
         """Write what may be; answer for each whether its firing was recorded."""
-        taken = set(self._stored)
-        valid: list[Trigger] = []
-        answers: list[bool] = []
-        for item in triggers:
-            name = "" if item.task is None else item.task.metadata.id
-            fits = name not in taken and self._fits(item)
-            if fits:
-                valid.append(item)
-                if name:
-                    taken.add(name)
-                times = item.cron.trigger_times + bool(name)
-                self._at[item.cron.metadata.id] = (times, item.next_time)
-            answers.append(fits or self._is_done(item, name))
-        unrecorded = self._write(valid)
+        verdicts = self._judge(triggers, set())
+        try:
+            _insert(self._session, self._records(triggers, verdicts))
+        except DuplicateKey:  # rare: a clock was set back; nothing is written yet
+            keys = {self._key(item)[:3] for item in triggers if item.cron.metadata.id in self._rows}
+            known = {key for key in sorted(keys) if self._session.rows("firing", *map(int, key))}
+            verdicts = self._judge(triggers, known)
+            _insert(self._session, self._records(triggers, verdicts))
+        self._move(triggers, verdicts)
+        fired = (item.task for item, how in zip(triggers, verdicts, strict=True) if how is _FIRES)
+        _create(self._session, [task for task in fired if task is not None])
         return [
-            answer and id(item) not in unrecorded
-            for item, answer in zip(triggers, answers, strict=True)
+            how is _FIRES or (how is _LOSES and self._is_done(item))
+            for item, how in zip(triggers, verdicts, strict=True)
         ]
 
-    def _fits(self, item: Trigger) -> bool:
-        row = self._rows.get(item.cron.metadata.id)
-        if row is None:
-            return False
-        _, _, _, version, paused, deleted, _ = row
-        return (
-            not deleted
-            and not paused
-            and version == item.cron.version
-            and self._at[item.cron.metadata.id] == (item.cron.trigger_times, item.cron.next_time)
-        )
+    def _judge(
+        self, triggers: Sequence[Trigger], known: set[tuple[int, FiringKind, int]]
+    ) -> list[bool | None]:
+        """Say for each whether it fires, loses, or only passes a moment that is known."""
+        taken, known = set(self._stored), set(known)
+        at = {name: (row[2], row[6]) for name, row in self._rows.items()}
+        verdicts: list[bool | None] = []
+        for item in triggers:
+            cron, name = item.cron, item.task.metadata.id if item.task is not None else ""
+            row = self._rows.get(cron.metadata.id)
+            if (
+                row is None
+                or row[5]
+                or row[4]
+                or row[3] != cron.version
+                or at[cron.metadata.id] != (cron.trigger_times, cron.next_time)
+                or name in taken
+            ):
+                verdicts.append(_LOSES)
+                continue
+            key = self._key(item)[:3]
+            fires = key not in known
+            known.add(key)
+            if fires and name:
+                taken.add(name)
+            at[cron.metadata.id] = (cron.trigger_times + (fires and bool(name)), item.next_time)
+            verdicts.append(_FIRES if fires else _PASSES)
+        return verdicts
 
-    def _is_done(self, item: Trigger, name: str) -> bool:
+    def _records(
+        self, triggers: Sequence[Trigger], verdicts: Sequence[bool | None]
+    ) -> list[tuple[Key, FiringState]]:
+        return [
+            (self._key(item), item.state)
+            for item, how in zip(triggers, verdicts, strict=True)
+            if how is _FIRES
+        ]
+
+    def _move(self, triggers: Sequence[Trigger], verdicts: Sequence[bool | None]) -> None:
+        moved: dict[int, tuple[int, int, int]] = {}
+        for item, how in zip(triggers, verdicts, strict=True):
+            if how is not _LOSES:
+                number = self._rows[item.cron.metadata.id][0]
+                times = moved.get(number, (0, 0, 0))[2] + (how is _FIRES and item.task is not None)
+                moved[number] = (number, item.next_time, times)
+        rows = [moved[number] for number in sorted(moved)]
+        self._session.run_each("advance_crons", ("cron_id", "next_time", "times"), rows)
+
+    def _key(self, item: Trigger) -> Key:
+        number = self._rows[item.cron.metadata.id][0]
+        name = item.task.metadata.id if item.task is not None else ""
+        return (number, FiringKind.SCHEDULED, item.moment, name)
+
+    def _is_done(self, item: Trigger) -> bool:
         """Return whether the try before this one, whose outcome was unknown, did it (P10)."""
-        if not self._session.repeated:
+        if not self._session.repeated or item.task is None:
             return False
         row = self._rows.get(item.cron.metadata.id)
-        return row is not None and name in self._stored and row[2] > item.cron.trigger_times
-
-    def _write(self, valid: Sequence[Trigger]) -> set[int]:
-        """Record, move on and create; return the identities of those recorded before."""
-        if not valid:
-            return set()
-        keys = [
-            (
-                self._rows[item.cron.metadata.id][0],
-                FiringKind.SCHEDULED,
-                item.moment,
-                "" if item.task is None else item.task.metadata.id,
-            )
-            for item in valid
-        ]
-        states = [item.state for item in valid]
-        recorded = set(record_firings(self._session, keys, states))
-        made: dict[str, int] = {}
-        unrecorded: set[int] = set()
-        tasks: list[NewTask] = []
-        for item, key in zip(valid, keys, strict=True):
-            name = item.cron.metadata.id
-            made.setdefault(name, 0)
-            if key not in recorded:
-                unrecorded.add(id(item))
-            elif item.task is not None:
-                made[name] += 1
-                tasks.append(item.task)
-        moved = sorted((self._rows[name][0], self._at[name][1], made[name]) for name in made)
-        self._session.run_each("advance_crons", ("cron_id", "next_time", "times"), moved)
-        _create(self._session, tasks)
-        return unrecorded
+        is_stored = item.task.metadata.id in self._stored
+        return row is not None and is_stored and row[2] > item.cron.trigger_times
 
 
 Key = tuple[int, FiringKind, int, str]
 """Number of the definition, kind, fire time, and metadata id of the task."""
 
 
-def record_firings(
-    session: Session, keys: Sequence[Key], states: Sequence[FiringState] = ()
-) -> list[Key]:
-    """Record firings of definitions that are locked; return those that were not recorded yet."""
-    wanted: list[tuple[Key, FiringState]] = []
-    seen: set[tuple[int, FiringKind, int]] = set()
-    for key, state in zip(keys, states or [FiringState.FIRED] * len(keys), strict=True):
-        if key[:3] not in seen:
-            seen.add(key[:3])
-            wanted.append((key, state))
+def record_firings(session: Session, keys: Sequence[Key]) -> list[Key]:
+    """Record firings of definitions that are locked, each another moment; return the new ones."""
     done: list[Key] = []
-    for start in range(0, len(wanted), _CHUNK):
-        part = wanted[start : start + _CHUNK]
+    for start in range(0, len(keys), _CHUNK):
+        part = [(key, FiringState.FIRED) for key in keys[start : start + _CHUNK]]
         try:
             _insert(session, part)
-        except DuplicateKey:  # rare: a clock was set back, or somebody backfills again
+        except DuplicateKey:  # rare: somebody backfills again
             part = [item for item in part if not session.rows("firing", *map(int, item[0][:3]))]
             _insert(session, part)
         done += [key for key, _ in part]
