@@ -343,7 +343,9 @@ class _Decorator:
     def __call__(self, function: Callable[P, R], /) -> Task[P, R]: ...
 
     def __call__(self, function: Callable[..., Any], /) -> Any:
-        code = self._code if self._code is not None else function.__name__
+        if isinstance(function, str):
+            raise InvalidArgument("name", function, f"write it as @app.task(name={function!r})")
+        code = self._code if self._code is not None else _name_of(function)
         definition = TaskDefinition.call(
             code,
             function,
@@ -358,3 +360,12 @@ class _Decorator:
             msg = f"executor {code!r} is registered already: give this one another name"
             raise ConfigError(msg)
         return Task(self._app, definition)
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    name = getattr(function, "__name__", None)
+    if not isinstance(name, str):
+        raise InvalidArgument(
+            "function", function, "must be a function; give other things a name: @app.task(name=…)"
+        )
+    return name

@@ -61,10 +61,20 @@ def print_record(row: Row, output: str) -> None:
             if isinstance(value, list) and value and isinstance(value[0], dict):
                 click.echo(f"{name}:")
                 for item in value:
-                    parts = (f"{key}={cell(key, part)}" for key, part in item.items())
-                    click.echo(f"  {'  '.join(parts)}")
+                    _item(item)
             else:
                 click.echo(f"{name:<{width}}  {cell(name, value)}".rstrip())
+
+
+def _item(item: Row) -> None:
+    """Print one of several rows within a record: short values in a line, texts of many below it."""
+    long = {name: value for name, value in item.items() if isinstance(value, str) and "\n" in value}
+    parts = (f"{name}={cell(name, value)}" for name, value in item.items() if name not in long)
+    click.echo(f"  {'  '.join(parts)}")
+    for name, text in long.items():
+        click.echo(f"    {name}:")
+        for line in text.splitlines():
+            click.echo(f"      {line}".rstrip())
 
 
 def print_written(rows: Sequence[Row], output: str, sentence: Callable[[Row], str]) -> None:

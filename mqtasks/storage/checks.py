@@ -119,6 +119,12 @@ def stored_text(text: str) -> str:
     return text
 
 
+LEASE_LAPSED: Final = "the lease of its runner lapsed: no renewal came in time"
+RUNNER_GONE: Final = "its runner is gone"
+STARTED_ANEW: Final = "its runner was started anew, and the one before had not stopped in order"
+"""Errors of attempts that ended with their runner, where nobody knows more."""
+
+
 def cap_error(
     crashes: int, max_crashes: int, reassigned: int, max_reassign_times: int
 ) -> str | None:

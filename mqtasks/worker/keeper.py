@@ -93,7 +93,7 @@ class LeaseKeeper:
         board = ward.board
         started = board.executing()
         report = self._storage.report_dead(
-            ward.runner_id, board.generation, started, self._options.max_crashes
+            ward.runner_id, board.generation, started, self._options.max_crashes, ward.cause
         )
         board.state = RunnerState.STOPPED
         self.remove(ward)
@@ -127,6 +127,7 @@ class LeaseKeeper:
                 ward.pid,
                 timeout,
             )
+            ward.cause = f"its process was stopped (state T) for {timeout:g} s, and was killed"
             os.kill(ward.pid, signal.SIGKILL)  # its end is noticed, and reported, as any other
         return True
 
@@ -153,6 +154,10 @@ class LeaseKeeper:
             ward.runner_id,
             ward.pid,
             ", ".join(str(item.task_id) for item in ward.board.executing()),
+        )
+        ward.cause = (
+            f"process {ward.pid} was killed: a task in it was out of time, and a call kept the"
+            " interpreter to itself (isolation='process' is for such code)"
         )
         os.kill(ward.pid, signal.SIGKILL)
         return True

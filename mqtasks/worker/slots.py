@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from mqtasks.model import DEFAULT_OPTIONS
 from mqtasks.worker.held import Held, Holdings
-from mqtasks.worker.outcome import Released
+from mqtasks.worker.outcome import Failed, Released
+
+_SOON_MS: Final = 1_000
+"""A retry that is due before then would else be found by the next poll, which is as far away."""
 
 
 class SlotNews:
@@ -29,7 +33,10 @@ class SlotNews:
 
 def _tells(held: Held) -> bool:
     """Return whether a task has kept others waiting by what it held, or waits again itself."""
-    if isinstance(held.outcome, Released):
+    outcome = held.outcome
+    if isinstance(outcome, Released):
+        return True
+    if isinstance(outcome, Failed) and outcome.delay_ms is not None and outcome.delay_ms < _SOON_MS:
         return True
     options = held.task.metadata.options
     if options is DEFAULT_OPTIONS:

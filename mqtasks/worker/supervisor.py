@@ -15,6 +15,7 @@ from mqtasks.process.identity import default_runner_id
 from mqtasks.process.signals import Stage, StopStages
 from mqtasks.runtime import Runtime
 from mqtasks.worker.care import Care, Companion
+from mqtasks.worker.isolation import deaths
 from mqtasks.worker.messages import (
     Broken,
     Loaded,
@@ -214,6 +215,8 @@ class Supervisor:
     def _ended(self, child: RunnerProcess, code: int) -> None:
         pid = child.pid
         ward = child.ended(self._now())
+        if ward is not None:
+            ward.cause = ward.cause or f"process {pid} of its runner {deaths.cause(code)}"
         if self._stage is Stage.RUNNING:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
             if self._care is None:

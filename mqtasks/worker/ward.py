@@ -23,6 +23,8 @@ class Ward:
         self.killable = killable
         self.stopped_since: float | None = None
         """Since when its process has been seen in state T; monotonic seconds."""
+        self.cause = ""
+        """How its process has ended; the error of the attempts that ended with it."""
         self.overdue = 0.0
         """What its watchdog should have done by then, and had not when it was last looked at."""
 

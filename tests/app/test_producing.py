@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import threading
 from datetime import UTC, datetime, timedelta
 
@@ -160,3 +161,16 @@ def test_a_producer_without_the_function_enqueues_by_name(app, resize) -> None:
     assert len(shop.registry) == 0
     with pytest.raises(UnknownExecutor):
         remote("cat.jpg")
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        ("resize", r"write it as @app\.task\(name='resize'\)"),
+        (functools.partial(print, 1), "must be a function"),
+        (7, "must be a function"),
+    ],
+)
+def test_what_is_no_function_is_refused_with_the_remedy(function, said):
+    with MQTasks("memory://") as app, pytest.raises(InvalidArgument, match=said):
+        app.task(function)

@@ -104,3 +104,19 @@ def test_times_are_utc():
 
 def test_formats_are_what_the_reference_documents():
     assert output.FORMATS == ("table", "json", "jsonl")
+
+
+def test_texts_of_many_lines_within_a_record_stay_readable(capsys):
+    trace = 'Traceback:\n  File "a.py", line 1\nOops'
+    print_record(
+        {"id": "a", "attempts": [{"epoch": 1, "error": "Oops", "traceback": trace}]}, "table"
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        "id        a",
+        "attempts:",
+        "  epoch=1  error=Oops",
+        "    traceback:",
+        "      Traceback:",
+        '        File "a.py", line 1',
+        "      Oops",
+    ]

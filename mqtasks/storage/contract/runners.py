@@ -47,13 +47,18 @@ class RunnerOperations(ABC):
 
     @abstractmethod
     def report_dead(
-        self, runner_id: str, generation: int, started: Sequence[TaskEpoch], max_crashes: int
+        self,
+        runner_id: str,
+        generation: int,
+        started: Sequence[TaskEpoch],
+        max_crashes: int,
+        cause: str = "",
     ) -> RescueReport | None:
         """Stop a runner whose process is known dead and rescue its tasks at once (P8, P14).
 
         ``started`` are the tasks that had been handed to an executor: only they are charged,
-        whatever started_at says. Fences first (generation + 1, STOPPED). None if that generation
-        is over already.
+        whatever started_at says. Fences first (generation + 1, STOPPED). ``cause`` is kept as the
+        error of each attempt that ends so. None if that generation is over already.
         """
 
     @abstractmethod

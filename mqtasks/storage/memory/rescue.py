@@ -18,7 +18,7 @@ from mqtasks.model import (
     TaskStatus,
     options_from_bytes,
 )
-from mqtasks.storage.checks import cap_error
+from mqtasks.storage.checks import LEASE_LAPSED, RUNNER_GONE, cap_error
 from mqtasks.storage.contract import Orphans, RescueReport, RunnerOperations
 from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.rows import Row
@@ -29,7 +29,12 @@ class MemoryRescue(MemoryBase, RunnerOperations):
     """See `RunnerOperations`; runner rows themselves are `MemoryRunners`."""
 
     def report_dead(
-        self, runner_id: str, generation: int, started: Sequence[TaskEpoch], max_crashes: int
+        self,
+        runner_id: str,
+        generation: int,
+        started: Sequence[TaskEpoch],
+        max_crashes: int,
+        cause: str = "",
     ) -> RescueReport | None:
         """Stop a runner whose process is known dead and rescue its tasks at once."""
         handed_over = {(item.task_id, item.epoch) for item in started}
@@ -42,6 +47,7 @@ class MemoryRescue(MemoryBase, RunnerOperations):
                 self._tables.live_of(runner_id),
                 lambda row: (row.task_id, row.epoch) in handed_over,
                 max_crashes,
+                cause or RUNNER_GONE,
                 now,
             )
 
@@ -60,7 +66,8 @@ class MemoryRescue(MemoryBase, RunnerOperations):
             ):
                 return None
             _fence(runner, now)
-            return self._rescue(self._tables.live_of(runner_id), was_started, max_crashes, now)
+            rows = self._tables.live_of(runner_id)
+            return self._rescue(rows, was_started, max_crashes, LEASE_LAPSED, now)
 
     def orphans(self) -> list[Orphans]:
         """Return runner ids that own live rows but are STOPPED or have no row."""
@@ -92,10 +99,10 @@ class MemoryRescue(MemoryBase, RunnerOperations):
                     for row in rows
                     if row.last_heartbeat < now - silent_ms and row.task_id not in kept
                 ]
-                return self._rescue(silent, _seems_started, max_crashes, now)
+                return self._rescue(silent, _seems_started, max_crashes, RUNNER_GONE, now)
             if runner.record.state is not RunnerState.STOPPED:
                 return RescueReport()
-            return self._rescue(rows, was_started, max_crashes, now)
+            return self._rescue(rows, was_started, max_crashes, RUNNER_GONE, now)
 
     def absolve(self, runner_id: str, tasks: Sequence[TaskEpoch]) -> int:
         """Take back crash charges of a runner that was fenced but lives; return how many."""
@@ -121,7 +128,12 @@ class MemoryRescue(MemoryBase, RunnerOperations):
     # -- shared; the caller holds the lock -----------------------------------------------------
 
     def _rescue(
-        self, rows: Iterable[Row], started: Callable[[Row], bool], max_crashes: int, now: int
+        self,
+        rows: Iterable[Row],
+        started: Callable[[Row], bool],
+        max_crashes: int,
+        cause: str,
+        now: int,
     ) -> RescueReport:
         requeued: list[int] = []
         canceled: list[int] = []
@@ -136,6 +148,7 @@ class MemoryRescue(MemoryBase, RunnerOperations):
                     outcome=int(AttemptOutcome.CRASHED if crashed else AttemptOutcome.LOST),
                     started_at=row.started_at,
                     ended_at=now,
+                    error=cause,
                 )
             )
             self._tables.unlink(row)

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from mqtasks.errors import RunnerConflict
 from mqtasks.model import RunnerRecord, RunnerState, checked_id
+from mqtasks.storage.checks import STARTED_ANEW
 from mqtasks.storage.contract import Renewal, RunnerOperations
 from mqtasks.storage.memory.rescue import MemoryRescue, was_started
 from mqtasks.storage.memory.tables import RunnerRow
@@ -42,7 +43,7 @@ class MemoryRunners(MemoryRescue, RunnerOperations):
             )
             self._tables.runners[runner.id] = RunnerRow(record, now + lease_ms)
             older = [row for row in self._tables.live_of(runner.id) if row.generation != generation]
-            self._rescue(older, was_started, max_crashes, now)
+            self._rescue(older, was_started, max_crashes, STARTED_ANEW, now)
             return generation
 
     def renew_runners(self, renewals: Sequence[Renewal], lease_ms: int) -> frozenset[str]:

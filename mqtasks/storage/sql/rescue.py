@@ -17,7 +17,7 @@ from mqtasks.model import (
     TaskStatus,
     options_from_bytes,
 )
-from mqtasks.storage.checks import cap_error
+from mqtasks.storage.checks import LEASE_LAPSED, RUNNER_GONE, cap_error
 from mqtasks.storage.contract import Orphans, RescueReport
 from mqtasks.storage.sql.allocate import demand_leadership
 from mqtasks.storage.sql.base import SqlBase, by_id, nothing, when_disabled
@@ -47,7 +47,12 @@ class SqlRescue(SqlBase):
 
     @when_disabled(nothing)
     def report_dead(
-        self, runner_id: str, generation: int, started: Sequence[TaskEpoch], max_crashes: int
+        self,
+        runner_id: str,
+        generation: int,
+        started: Sequence[TaskEpoch],
+        max_crashes: int,
+        cause: str = "",
     ) -> RescueReport | None:
         """Stop a runner whose process is known dead and rescue its tasks at once."""
         handed_over = {(item.task_id, item.epoch) for item in started}
@@ -60,6 +65,7 @@ class SqlRescue(SqlBase):
                 runner_id,
                 lambda row: (row.task_id, row.epoch) in handed_over,
                 max_crashes,
+                cause or RUNNER_GONE,
             )
 
         return self._db.transact(work)
@@ -74,7 +80,7 @@ class SqlRescue(SqlBase):
             demand_leadership(session, leadership)
             if session.stalled or not session.run("fence_lapsed", runner_id, generation):
                 return None
-            return rescue(session, runner_id, was_started, max_crashes)
+            return rescue(session, runner_id, was_started, max_crashes, LEASE_LAPSED)
 
         return self._db.transact(work)
 
@@ -116,10 +122,12 @@ class SqlRescue(SqlBase):
             if runner is None:
                 if session.stalled:
                     return RescueReport()
-                return rescue(session, runner_id, _seems_started, max_crashes, is_silent)
+                return rescue(
+                    session, runner_id, _seems_started, max_crashes, RUNNER_GONE, doomed=is_silent
+                )
             if runner[2] != RunnerState.STOPPED:
                 return RescueReport()
-            return rescue(session, runner_id, was_started, max_crashes)
+            return rescue(session, runner_id, was_started, max_crashes, RUNNER_GONE)
 
         return self._db.transact(work)
 
@@ -153,9 +161,14 @@ def rescue(
     runner_id: str,
     started: Callable[[LiveRow], bool],
     max_crashes: int,
+    cause: str,
+    *,
     doomed: Callable[[LiveRow], bool] = lambda _: True,
 ) -> RescueReport:
-    """Rescue the live rows of a fenced runner; ``started`` says which are charged."""
+    """Rescue the live rows of a fenced runner; ``started`` says which are charged.
+
+    ``cause`` becomes the error of the attempts that end so.
+    """
     ids = sorted(row[0] for row in session.rows("live_ids", runner_id))
     rows = [LiveRow(*row) for row in session.rows_in("lock_live", ids, runner_id)]
     rows = [row for row in rows if doomed(row)]
@@ -177,8 +190,10 @@ def rescue(
         else:
             failed.append((row.task_id, charge, error.encode()))
     outcomes = (int(AttemptOutcome.LOST), int(AttemptOutcome.CRASHED))
+    error_text = cause.encode()
     record_attempts(
-        session, [(row.task_id, outcomes[crashed[row.task_id]], None, b"", b"") for row in rows]
+        session,
+        [(row.task_id, outcomes[crashed[row.task_id]], None, error_text, b"") for row in rows],
     )
     fields = ("task_id", "crashed")
     session.run_each("rescue", fields, requeued)

@@ -9,7 +9,7 @@ import msgspec
 
 from mqtasks.errors import RunnerConflict
 from mqtasks.model import RunnerRecord, RunnerState, checked_id
-from mqtasks.storage.checks import checked_number
+from mqtasks.storage.checks import STARTED_ANEW, checked_number
 from mqtasks.storage.contract import Renewal
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import Session
@@ -49,7 +49,7 @@ class SqlRunners(SqlBase):
                 session.run("offer_resources", runner.id, _encode(runner.resources))
             else:
                 session.run("withdraw_resources", runner.id)
-            rescue(session, runner.id, was_started, max_crashes)
+            rescue(session, runner.id, was_started, max_crashes, STARTED_ANEW)
             return generation
 
         return self._db.transact(work)

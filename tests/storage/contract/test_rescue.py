@@ -19,6 +19,7 @@ from mqtasks.model import (
     TaskOptions,
     TaskStatus,
 )
+from mqtasks.storage import checks
 from mqtasks.storage.contract import Allocation, Orphans, Renewal, RescueReport
 from tests.support.stage import LEASE_MS, MAX_CRASHES, NOBODY, row
 
@@ -44,7 +45,7 @@ def test_p8_a_rescued_task_waits_again_with_its_epoch(stage):
     stage.storage.mark_started("r1", [task])
     before = stage.task(task.task_id)
     stage.clock.advance(1)
-    report = stage.storage.report_dead("r1", 1, [task], MAX_CRASHES)
+    report = stage.storage.report_dead("r1", 1, [task], MAX_CRASHES, "killed by SIGKILL")
     assert report == RescueReport(requeued=(task.task_id,))
     after = stage.task(task.task_id)
     assert after.run_at <= stage.now
@@ -65,6 +66,7 @@ def test_p8_a_rescued_task_waits_again_with_its_epoch(stage):
         outcome=int(AttemptOutcome.CRASHED),
         started_at=before.started_at,
         ended_at=stage.now,
+        error="killed by SIGKILL",
     )
 
 
@@ -218,6 +220,7 @@ def test_p4_p8_a_lapsed_runner_is_charged_for_what_storage_knows_as_started(stag
     report = stage.storage.fence_lapsed(stage.leadership, "r1", 1, MAX_CRASHES)
     assert sorted(report.requeued) == [started.task_id, waiting.task_id]
     assert stage.attempt(started.task_id).outcome == AttemptOutcome.CRASHED
+    assert stage.attempt(started.task_id).error == checks.LEASE_LAPSED
     assert stage.attempt(waiting.task_id).outcome == AttemptOutcome.LOST
     assert stage.task(started.task_id).crashes == 1
     assert stage.task(waiting.task_id).crashes == 0
