@@ -123,8 +123,10 @@ def test_p14_a_killed_child_is_reported_at_once_and_only_what_ran_is_charged(sit
     tree.created(*running, *waiting)  # the lease would have lasted for a minute
     assert [t.crashes for t in service.storage.load(running)] == [1, 1]
     assert [t.crashes for t in service.storage.load(waiting)] == [0, 0, 0]
-    outcomes = [[a.outcome for a in service.attempts(t)] for t in (running[0], waiting[0])]
-    assert outcomes == [[AttemptOutcome.CRASHED], [AttemptOutcome.LOST]]
+    [[crashed], [lost]] = [service.attempts(t) for t in (running[0], waiting[0])]
+    assert (crashed.outcome, lost.outcome) == (AttemptOutcome.CRASHED, AttemptOutcome.LOST)
+    assert "of its runner was ended by SIGKILL" in crashed.error
+    assert lost.error == crashed.error
     row = tree.runner(generation=2)
     assert row.pid != child
     (again,) = tree.give("pid")
