@@ -59,10 +59,10 @@ def running(app: MQTasks, tasks: Tasks) -> Iterator[None]:
 
 
 @contextmanager
-def run(app: MQTasks) -> Iterator[None]:
+def run(app: MQTasks, scheduler: Scheduler | None = None) -> Iterator[None]:
     options = RunnerOptions(parallelism=4)
     with (
-        Scheduler(app.service, SchedulerOptions(promote_poll=0.02)),
+        scheduler or Scheduler(app.service, SchedulerOptions(promote_poll=0.02)),
         TaskRunner("r", app.service, options, registry=app.registry),
     ):
         yield
@@ -119,6 +119,24 @@ def test_s12_a_group_fans_in_in_its_order(tasks: Tasks) -> None:
     plan = group([chain(tasks.double.s(n), tasks.add.s()) for n in (3, 1, 2)])
     assert plan.then(tasks.strict.s()).enqueue().result(DEADLINE) == [6, 2, 4]
     assert results(plan.enqueue(), DEADLINE) == [6, 2, 4]
+
+
+def test_s12_hints_of_ended_tasks_move_what_waits(app: MQTasks, tasks: Tasks) -> None:
+    scheduler = Scheduler(app.service, SchedulerOptions(resolve_poll=3600))
+    never = Cadence(app.service, safety_poll=3600, fast_poll=3600, slow_poll=3600)
+    scheduler.parts.resolver._cadence = never
+    asked = threading.Event()
+
+    @app.task
+    def first() -> int:
+        assert asked.wait(DEADLINE)
+        return 2
+
+    with run(app, scheduler):
+        # The runner has subscribed before, so it has heard it, too.
+        app.service.notifier.subscribe([app.service.keys.waiting], lambda *_: asked.set())
+        plan = chain(first.s(), *[tasks.add.s(1) for _ in range(5)])
+        assert plan.enqueue().result(DEADLINE) == 7
 
 
 @on_each_storage
