@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mqtasks.cli.cron_changes import COMMANDS, given_policy, policy_options
 from mqtasks.cli.exits import ExitCode, Failed
 from mqtasks.cli.lazy import LazyGroup
 from mqtasks.cli.options import global_options, option
@@ -14,7 +15,7 @@ from mqtasks.cli.session import open_service
 from mqtasks.cli.targets import find_target, target_arguments
 
 if TYPE_CHECKING:
-    from mqtasks.model import TaskMetadata
+    from mqtasks.model import CronPolicy, TaskMetadata
     from mqtasks.service import TaskService
 
 _COLUMNS = ("id", "cron", "timezone", "executor", "next_time", "fired", "paused")
@@ -22,7 +23,7 @@ _COLUMNS = ("id", "cron", "timezone", "executor", "next_time", "fired", "paused"
 
 @click.group(cls=LazyGroup)
 def cron() -> None:
-    """List, add and remove cron tasks."""
+    """List, add, change and remove cron tasks."""
 
 
 @cron.command("list")
@@ -76,6 +77,7 @@ def preview(*, expression: str, timezone: str, count: int, after: str | None, ou
 @click.argument("expression")
 @target_arguments
 @option("--timezone", default="UTC", show_default=True, metavar="NAME", help="IANA time zone.")
+@policy_options
 @output_option
 @global_options(hidden=True)
 def add(
@@ -89,6 +91,7 @@ def add(
     payload: str | None,
     timezone: str,
     output: str,
+    **policy: Any,
 ) -> int:
     """Create a task by schedule: EXPRESSION has five fields, or six with seconds first.
 
@@ -100,12 +103,15 @@ def add(
     is given, both are shown.
     """  # noqa: D301 - \b keeps click from joining the lines
     from mqtasks.model import TaskMetadata
+    from mqtasks.model.cron_policy import DEFAULT_POLICY
+    from mqtasks.service.crons import policy_from
 
     target = find_target(app, task, arguments, executor, payload)
     metadata = TaskMetadata(cron_id, target.executor, target.context, target.options)
     with open_service(target.app, create=True) as service:
-        added = service.create_cron_task(metadata, expression, timezone)
-        differs = {} if added else _differences(service, metadata, expression, timezone)
+        wanted = policy_from(DEFAULT_POLICY, given_policy(policy))
+        added = service.create_cron_task(metadata, expression, timezone, wanted)
+        differs = {} if added else _differences(service, metadata, expression, timezone, wanted)
     print_written(
         [{"id": cron_id, "is_new": added, "differs": differs}],
         output,
@@ -121,14 +127,18 @@ def add(
 
 
 def _differences(
-    service: TaskService, metadata: TaskMetadata, expression: str, timezone: str
+    service: TaskService,
+    metadata: TaskMetadata,
+    expression: str,
+    timezone: str,
+    policy: CronPolicy,
 ) -> dict[str, tuple[Any, Any]]:
     """Return what is stored and what was given, by name, where they are not the same."""
     from msgspec import to_builtins
 
     from mqtasks.cli.rows import readable
 
-    stored = next((c for c in service.query_cron_task() if c.metadata.id == metadata.id), None)
+    stored = service.storage.find_cron_task(metadata.id)
     if stored is None:
         return {}  # removed meanwhile
     old = stored.metadata
@@ -138,6 +148,7 @@ def _differences(
         "executor": (old.executor, metadata.executor),
         "context": (readable(old.context), readable(metadata.context)),
         "options": (to_builtins(old.options), to_builtins(metadata.options)),
+        "policy": (to_builtins(stored.policy), to_builtins(policy)),
     }
     return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
@@ -152,3 +163,7 @@ def remove(*, cron_id: str) -> None:
     if not removed:
         raise Failed(f"there is no cron task {cron_id!r}: mqtasks cron list shows them")
     click.echo(f"cron task {cron_id} removed")
+
+
+for command in COMMANDS:
+    cron.add_command(command)

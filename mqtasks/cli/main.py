@@ -24,7 +24,7 @@ _COMMANDS = {
     "resume": ("mqtasks.cli.pauses:resume", "Lift a pause."),
     "pauses": ("mqtasks.cli.pauses:pauses", "List what is paused."),
     "runners": ("mqtasks.cli.runners:runners", "Show runners."),
-    "cron": ("mqtasks.cli.cron:cron", "List, add and remove cron tasks."),
+    "cron": ("mqtasks.cli.cron:cron", "List, add, change and remove cron tasks."),
     "demo": ("mqtasks.cli.demo:demo", "Watch the main job on real input."),
 }
 

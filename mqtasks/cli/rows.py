@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mqtasks.model import AsyncTask, Attempt, CronTask, RunnerRecord
+    from mqtasks.model import AsyncTask, Attempt, CronFiring, CronTask, RunnerRecord
 
 Row = dict[str, Any]
+_NEVER = 253_402_214_400_000
+"""`mqtasks.model.NEVER`, which this module need not load."""
 
 
 def task_row(task: AsyncTask) -> Row:
@@ -99,11 +101,36 @@ def cron_row(cron: CronTask) -> Row:
         "cron": cron.cron_expr,
         "timezone": cron.timezone,
         "executor": cron.metadata.executor,
-        "next_time": cron.next_time,
+        "next_time": cron.next_time if cron.next_time < _NEVER else 0,
         "fired": cron.trigger_times,
         "paused": cron.paused,
         "created_at": cron.created_at,
         "context": readable(cron.metadata.context),
+    }
+
+
+def cron_record(cron: CronTask, firings: list[CronFiring]) -> Row:
+    """Return all of a cron task, and its latest firings."""
+    from msgspec import to_builtins
+    from msgspec.structs import asdict
+
+    return cron_row(cron) | {
+        "options": to_builtins(cron.metadata.options),
+        "policy": asdict(cron.policy),
+        "pause_reason": cron.pause_reason,
+        "version": cron.version,
+        "app": cron.app,
+        "updated_at": cron.updated_at,
+        "firings": [
+            {
+                "kind": item.kind.name,
+                "fire_time": item.fire_time,
+                "state": item.state.name,
+                "task": item.task,
+                "fired_at": item.fired_at,
+            }
+            for item in firings
+        ],
     }
 
 

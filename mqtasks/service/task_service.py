@@ -36,6 +36,7 @@ from mqtasks.registry import TaskRegistry
 from mqtasks.service.control import Control
 from mqtasks.service.creating import Creation
 from mqtasks.service.cron_trigger import CronTrigger
+from mqtasks.service.crons import CronControl
 from mqtasks.service.database_clock import DatabaseClock
 from mqtasks.service.hint_sender import HintSender
 from mqtasks.service.hints import encode_allocated, encode_revoked
@@ -103,6 +104,8 @@ class TaskService:
         self._closed = False
         self.control: Final = Control(self)
         """Pausing, editing, and acting on many tasks at once."""
+        self.crons: Final = CronControl(self, self._cron)
+        """Changing cron tasks while they run."""
 
     # -- producing -----------------------------------------------------------------------------
 
@@ -278,7 +281,10 @@ class TaskService:
 
     def delete_cron_task(self, metadata_id: str) -> bool:
         """Delete a cron task; tasks it has made stay. False if there is none."""
-        return self.storage.delete_cron_task(metadata_id)
+        deleted = self.storage.delete_cron_task(metadata_id)
+        if deleted:
+            self.hint_cron()
+        return deleted
 
     def trigger_due_cron(self) -> float | None:
         """Trigger every due cron task once; return seconds until the next is due, None = none.
