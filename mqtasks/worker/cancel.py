@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from mqtasks.worker.held import Cancel, Held, Phase
+
+_CERTAIN: Final = frozenset({Cancel.REASSIGNED, Cancel.TIMEOUT, Cancel.DEADLINE, Cancel.CANCELED})
 
 
 class Canceller:
     """Sets the cancellation that `TaskContext` shows. The first reason stands.
 
-    But for a lapsed lease, which may become a loss of the task.
+    But for a lapsed lease: it may be renewed, and a task that goes on all the same is then held to
+    its time and to the next cancellation as any other.
     """
 
     def __init__(
@@ -30,9 +34,9 @@ class Canceller:
         if held.completion is not None and reason == Cancel.REASSIGNED:
             return False  # it has completed itself, and that is why storage lists it no more
         if held.cancel_reason:
-            if held.cancel_reason == Cancel.LEASE and reason == Cancel.REASSIGNED:
-                held.cancel_reason = reason  # what was feared is known: it cannot win any more
-                self._insist(held)
+            if held.cancel_reason == Cancel.LEASE and reason in _CERTAIN:
+                held.cancel_reason = reason
+                self._insist(held)  # what was feared is known, or another cause has come
             return False
         held.cancel_reason = reason  # before the event is looked up, see wait_cancelled
         event = held.cancel_event

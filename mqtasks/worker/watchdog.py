@@ -22,6 +22,8 @@ from mqtasks.worker.outcome import Released
 from mqtasks.worker.stacks import stack_of
 
 _LEAST_WAIT: Final = 0.001
+_TIMED: Final = frozenset({"", Cancel.LEASE})
+"""Tasks cancelled for these causes, or not at all, are still held to their time."""
 _MOST_ENDED: Final = 1024
 """Watched tasks beyond the running ones before those that have ended are sorted out."""
 
@@ -129,7 +131,7 @@ class Watchdog:
             while deadlines and (deadlines[0][0] <= now or deadlines[0][2].phase is Phase.ENDED):
                 over.append(heapq.heappop(deadlines)[2])
             upcoming = deadlines[0][0] - now if deadlines else float("inf")
-        over = [held for held in over if held.phase is not Phase.ENDED and not held.cancel_reason]
+        over = [e for e in over if e.phase is not Phase.ENDED and e.cancel_reason in _TIMED]
         self._expire([held for held in over if held.phase is Phase.WAITING])
         for held in over:
             if held.phase is not Phase.ENDED:

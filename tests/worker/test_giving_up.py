@@ -344,11 +344,36 @@ def test_a_stuck_task_whose_lease_has_lapsed_is_abandoned_once_it_is_lost(bench)
     (held,) = parts.dispatcher.running()
     assert parts.canceller.cancel(held, Cancel.LEASE)
     assert bench.escalation.run_once() == float("inf")  # nobody hunts it
-    assert not parts.canceller.cancel(held, Cancel.TIMEOUT)
+    assert not parts.canceller.cancel(held, Cancel.SHUTDOWN)
     assert held.cancel_reason == Cancel.LEASE
     assert not parts.canceller.cancel(held, Cancel.REASSIGNED)
     assert abandoned.wait(WAIT)
     forget()
+    bench.run("quick")  # in the only slot
+
+
+@pytest.mark.parametrize("how", ["timeout", "canceled"])
+def test_a_task_that_went_on_through_a_lapsed_lease_gives_its_slot_back(bench, how):
+    """The lease was renewed in time after all, so that nobody else ever ends the task."""
+
+    def stuck(_ctx, _task):
+        bench.begun.put(None)
+        bench.release.wait(WAIT)
+
+    bench.register("stuck", stuck)
+    bench.register("quick", lambda _ctx, _task: None)
+    bench.runner.start()
+    task_id = bench.give("stuck", timeout=0.5 if how == "timeout" else 0.0)
+    bench.begun.get(timeout=WAIT)
+    (held,) = bench.runner._parts.dispatcher.running()
+    assert bench.runner._parts.canceller.cancel(held, Cancel.LEASE)
+    if how == "canceled":
+        bench.service.cancel(task_id)
+    bench.end()
+    if how == "timeout":
+        assert bench.storage.attempts(task_id)[-1].outcome == AttemptOutcome.TIMED_OUT
+    else:
+        assert bench.service.get(task_id).status is TaskStatus.CANCELED
     bench.run("quick")  # in the only slot
 
 
