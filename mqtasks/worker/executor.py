@@ -143,8 +143,8 @@ class Execution:
 
     def _begin(self, held: Held) -> None:
         held.phase = Phase.EXECUTING
-        if held.executor.isolated is None:  # else its own process is at risk, and not this one
-            self._board.occupy(held.slot, held.task_id, held.epoch, held.started)
+        # An isolated task, too: one that takes its runner down must be charged with that.
+        self._board.occupy(held.slot, held.task_id, held.epoch, held.started)
         if self._events.wants("task.started"):
             self._events.emit(
                 "task.started",

@@ -62,7 +62,7 @@ class Held(msgspec.Struct, eq=False):
     must_mark: bool
     """Its start is written to storage before it happens: it had an earlier epoch, or a crash."""
     solo: bool
-    """It runs alone: its process has died under it before (P8), and was not its own."""
+    """It runs alone: a runner has died under it before (P8), not only a process of its own."""
     phase: Phase = Phase.WAITING
     slot: int = -1
     started: float = 0.0
@@ -113,7 +113,7 @@ def hold(task: AsyncTask, executor: Executor, now: float) -> Held:
         executor,
         now,
         task.epoch > 1 or crashed,
-        crashed and executor.isolated is None,
+        crashed and (executor.isolated is None or task.reassigned > 0),
     )
 
 

@@ -102,6 +102,21 @@ def test_p14_no_isolated_process_outlives_its_runner(site: Site) -> None:
     os.kill(runner, signal.SIGKILL)
     eventually(lambda: gone(runner) and gone(child), 10, "the runner's processes are gone")
     child, runner = processes(2)  # the worker has started another, which got the task again
-    assert handle.fetch().crashes == 0  # it was not its process that died first
+    assert handle.fetch().crashes == 1  # nobody knows that it was not to blame
     os.kill(worker.pid, signal.SIGKILL)
     eventually(lambda: gone(runner) and gone(child), 10, "the worker's processes are gone")
+
+
+@pytest.mark.timeout(120)
+def test_p8_m10_an_isolated_task_that_takes_its_runner_down_fails_alone(site: Site) -> None:
+    """As where the memory of a whole container runs out; its neighbours are tried alone, too."""
+    site.start("worker", APP, "--runner-id", "w")
+    neighbour = horrors.add.enqueue(1, 2)
+    poison = horrors.end_runner.enqueue()
+    assert "its process died 2 times" in error_of(poison)
+    task = poison.fetch()
+    assert (task.attempt, task.crashes) == (0, 2)
+    attempts = horrors.app.service.attempts(poison.task_id)
+    assert [attempt.outcome for attempt in attempts] == [AttemptOutcome.CRASHED] * 2
+    assert all("of its runner was ended by SIGKILL" in attempt.error for attempt in attempts)
+    assert neighbour.result(40) == 3

@@ -62,6 +62,7 @@ class IsolatedExecution(Execution):
             text = f"the process of the task could not be used: {error_text(error)}"
             outcome = self._failed(held, None, text, "", AttemptOutcome.FAILED)
             self._report(held, outcome)
+        self._board.vacate(held.slot)
         self._end(held, outcome)
 
     def _attempt(self, held: Held, call: IsolatedCall) -> Outcome:
@@ -102,11 +103,6 @@ class IsolatedExecution(Execution):
     def _start(self, held: Held) -> None:
         self._begun(held)
         self._begin(held)
-
-    def _report(self, held: Held, outcome: Outcome) -> None:
-        """Tell middlewares here of what no middleware there can know."""
-        if held.executor.listeners and isinstance(outcome, Failed):
-            self._tell(held, outcome, None)
 
     # -- what came of it -------------------------------------------------------------------------
 

@@ -46,8 +46,16 @@ def endless_c() -> None:
 
 @app.task(isolation="process")
 def endless() -> None:
+    current_context().report_progress(b"inside")
     while True:
         pass
+
+
+@app.task(isolation="process")
+def end_runner() -> None:
+    """Kill the runner, which is the parent of this process."""
+    os.kill(os.getppid(), signal.SIGKILL)
+    signal.sigtimedwait([], 20)
 
 
 @app.task(isolation="process")
@@ -112,6 +120,7 @@ def with_a_grandchild() -> None:
 @app.task(isolation="process")
 def stubborn_for_good() -> None:
     """Swallow whatever is raised, without any limit."""
+    current_context().report_progress(b"inside")
     while True:
         with contextlib.suppress(BaseException):
             while True:
@@ -120,6 +129,7 @@ def stubborn_for_good() -> None:
 
 @app.task(isolation="process")
 async def endless_block_for_good() -> None:
+    current_context().report_progress(b"inside")
     deque(repeat(0), maxlen=0)
 
 
