@@ -32,6 +32,8 @@ from mqtasks.worker.threads import ExecutorThreads
 
 _ENFORCED: Final = frozenset({Cancel.TIMEOUT, Cancel.DEADLINE, Cancel.CANCELED, Cancel.REASSIGNED})
 _ASKED, _ABORTED = range(2)
+_LEAST_REST: Final = 0.02
+"""Seconds between two looks at a task that nothing can be done about yet."""
 
 
 class Escalation:
@@ -79,8 +81,8 @@ class Escalation:
 
     def add(self, held: Held) -> None:
         """See to it that a task which has just been cancelled ends."""
-        if held.cancel_reason not in _ENFORCED:
-            return
+        if held.cancel_reason not in _ENFORCED or held.executor.isolated is not None:
+            return  # who drives the process of an isolated one sees to its end
         now = self._now()
         if self._push(now + self._grace, held, now, _ASKED):
             self.wake()
@@ -111,7 +113,7 @@ class Escalation:
             self._note(held)
         else:
             # Not begun, about to end, or shielded while it talks to a database.
-            self._push(now + self._grace / 4, held, asked, stage)
+            self._push(now + max(self._grace / 4, _LEAST_REST), held, asked, stage)
 
     def _abort(self, held: Held) -> bool:
         if held.executor.is_async:
