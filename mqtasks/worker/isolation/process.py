@@ -36,33 +36,41 @@ class ChildProcess:
     def __init__(self, module: str, prepare: Prepare) -> None:
         """Start ``python -m module`` and tell it to prepare. Raises OSError, ConfigError."""
         self._module = module
-        self.wire: Final = RunnerWire()
-        self.bell: Final = Bell()
-        """Wakes the thread that works with it."""
         self.tasks: int = 0
         """How many it was given."""
         self.ready: bool = False
         self.idle_since: float = 0.0
         """When it was given back; monotonic seconds."""
-        self._dumps = empty_file()
-        self._orders = empty_file()
+        self.code: int = 0
+        """Its exit code once it has ended, negative for a signal."""
         self._process: subprocess.Popen[bytes] | None = None
         self._failure: Exception | None = None
         self._lock = threading.Lock()
         self._started = threading.Event()
         self._ended = threading.Event()
-        self.code: int = 0
-        """Its exit code once it has ended, negative for a signal."""
-        threading.Thread(target=self._guard, name="mqtasks-isolated", daemon=True).start()
-        self._started.wait()
-        failure = self._failed()
-        if failure is not None:
-            self.discard()
-            raise failure
+        with contextlib.ExitStack() as made:  # a host that is short of them gets them all back
+            self.wire: Final = RunnerWire()
+            made.callback(self.wire.abandon)
+            self.bell: Final = Bell()
+            """Wakes the thread that works with it."""
+            made.callback(self.bell.close)
+            self._dumps = empty_file()
+            made.callback(os.close, self._dumps)
+            self._orders = empty_file()
+            made.callback(os.close, self._orders)
+            self._start()
+            made.pop_all()
         self.wire.send(prepare)
 
-    def _failed(self) -> Exception | None:
-        return self._failure
+    def _start(self) -> None:
+        thread = threading.Thread(target=self._guard, name="mqtasks-isolated", daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise OSError(str(error)) from error  # the system has no thread to give
+        self._started.wait()
+        if self._failure is not None:
+            raise self._failure
 
     @property
     def pid(self) -> int:

@@ -142,6 +142,11 @@ class RunnerWire:
         """Let go of the descriptor."""
         self._socket.close()
 
+    def abandon(self) -> None:
+        """Let go of both ends: there is no child."""
+        self.close()
+        self.theirs.close()
+
 
 class Bell(threading.Event):
     """An event that also wakes a thread which waits on descriptors."""

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import threading
+from pathlib import Path
 
 import pytest
 
@@ -15,9 +18,12 @@ from mqtasks.registry import TaskDefinition
 from mqtasks.service import TaskService
 from mqtasks.storage.memory import MemoryTaskStorage
 from mqtasks.worker import RunnerOptions, TaskRunner
+from mqtasks.worker.board import empty_file
 from mqtasks.worker.definitions import executor_of
 from mqtasks.worker.isolation.call import IsolatedCall
+from mqtasks.worker.isolation.frames import Prepare
 from mqtasks.worker.isolation.origin import Origin
+from mqtasks.worker.isolation.process import ChildProcess
 from tests.worker.isolation import broken_app, suite_app
 from tests.worker.isolation.bench import Bench
 
@@ -83,6 +89,38 @@ def test_on_memory_storage_isolated_tasks_run_but_cannot_reach_it():
         assert "the tasks are in the memory of the runner" in attempt.error
     forget()
     assert len(ended) == 2
+
+
+PROCESS = "mqtasks.worker.isolation.process"
+
+
+def descriptors():
+    return sorted(Path("/dev/fd").iterdir())
+
+
+@pytest.mark.parametrize("short_of", ["descriptors", "threads", "processes"])
+def test_a_process_that_the_host_cannot_give_leaves_no_descriptors_open(monkeypatch, short_of):
+    def refuse(*_args, **_given):
+        raise OSError(errno.EMFILE, "none left")
+
+    def no_thread(_thread):
+        raise RuntimeError("can't start new thread")
+
+    if short_of == "descriptors":
+        made = iter([empty_file])
+
+        def one_only() -> int:
+            return next(made, refuse)()
+
+        monkeypatch.setattr(f"{PROCESS}.empty_file", one_only)
+    elif short_of == "threads":
+        monkeypatch.setattr(threading.Thread, "start", no_thread)
+    else:
+        monkeypatch.setattr(f"{PROCESS}.spawn_module", refuse)
+    before = descriptors()
+    with pytest.raises(OSError, match=r"none left|new thread"):
+        ChildProcess("nothing", Prepare("", (), (), None, "r", "log", 1))
+    assert descriptors() == before
 
 
 # -- what is refused -----------------------------------------------------------------------------
