@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Final, Literal, ParamSpec, Self, TypeVar, Unpack, overload
 
+from mqtasks.app.crons import CronDecorator, Crons
 from mqtasks.app.handle import TaskHandle
 from mqtasks.app.options import Duration, OptionFields, changed_options, policy_for
 from mqtasks.app.task import Task
@@ -60,6 +61,8 @@ class MQTasks:
         self._given: dict[str, Any] = {k: v for k, v in given.items() if v is not None}
         self._settings = settings
         self.envelope: Final = Envelope(transforms)
+        self.crons: Final = Crons(self)
+        """Cron tasks that are declared, and their control."""
         self._lock = threading.RLock()
         self._runtime: Runtime | None = None
         self._lent: Runtime | None = None
@@ -146,6 +149,14 @@ class MQTasks:
             window=changed_window(None, {"unique_for": unique_for, "unique_key": unique_key}),
         )
         return decorator if function is None else decorator(function)
+
+    def cron(self, cron_expr: str, **given: Any) -> CronDecorator:
+        """Declare that the task, or the plain function, below runs on a schedule.
+
+        ``given``: what `Crons.declare` takes, which are ``id``, ``timezone``, ``args``, ``kwargs``
+        and the fields of `CronPolicy`. Stored when a worker starts, or by ``app.crons.sync()``.
+        """
+        return CronDecorator(self, cron_expr, given)
 
     def remote(
         self,

@@ -1,4 +1,4 @@
-"""``mqtasks cron edit|pause|resume|trigger|backfill|show``: changes while it runs."""
+"""``mqtasks cron edit|pause|resume|trigger|backfill|show|sync``: changes while it runs."""
 
 from __future__ import annotations
 
@@ -176,6 +176,38 @@ def show(*, cron_id: str, firings: int, output: str) -> None:
     print_record(cron_record(found, latest), output)
 
 
+@click.command("sync")
+@click.argument("app", metavar="MODULE:APP")
+@option("--remove", is_flag=True, help="Delete what the app declared earlier and does no more.")
+@option("--dry-run", is_flag=True, help="Only say what would be done.")
+@output_option
+@global_options(hidden=True)
+def sync(*, app: str, remove: bool, dry_run: bool, output: str) -> None:
+    """Bring the cron tasks that an app declares into storage.
+
+    Workers do it when they start, but never remove anything.
+    """
+    from mqtasks.cli.apps import load_app
+
+    loaded = load_app(app)
+    with open_service(loaded, create=not dry_run):
+        done = loaded.crons.sync(remove=remove, dry_run=dry_run)
+    loaded.close()
+    gone = "removed" if remove else "declared no more"
+    rows = [
+        {"id": cron_id, "is": what, "dry_run": dry_run}
+        for what, ids in (
+            ("added", done.added),
+            ("changed", done.changed),
+            ("unchanged", done.unchanged),
+            (gone, done.removed),
+            ("left alone: added by somebody else", done.conflicts),
+        )
+        for cron_id in ids
+    ]
+    print_written(rows, output, lambda row: f"cron task {row['id']}: {row['is']}")
+
+
 def _changed(cron_id: str, output: str, said: str, *, changed: bool) -> int:
     row = {"id": cron_id, "changed": changed}
     print_written([row], output, lambda row: f"cron task {row['id']} {said}")
@@ -194,4 +226,4 @@ def _moment(name: str, text: str) -> int:
     return round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
-COMMANDS: Final = (edit, pause, resume, trigger, backfill, show)
+COMMANDS: Final = (edit, pause, resume, trigger, backfill, show, sync)

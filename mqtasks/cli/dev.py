@@ -44,6 +44,7 @@ def dev(*, app: str) -> int:
         )
 
         def start() -> None:
+            loaded.crons.sync_at_start()
             scheduler.start()
             runner.start()
 

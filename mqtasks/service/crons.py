@@ -72,6 +72,19 @@ class CronControl:
         chosen = policy_from(CronPolicy(), policy)
         return self._service.create_cron_task(metadata, cron_expr, timezone, chosen)
 
+    def add(self, cron: CronTask) -> bool:
+        """Store a whole definition, its next firing put right; return whether it was new.
+
+        Raises InvalidCron, InvalidArgument, PayloadTooLarge.
+        """
+        size, limit = len(cron.metadata.context), self._service.max_payload_bytes
+        if size > limit:
+            raise PayloadTooLarge(f"context of cron {cron.metadata.id!r}", size, limit)
+        added = self._trigger.add(cron)
+        if added:
+            self._service.hint_cron()
+        return added
+
     def edit(
         self,
         cron_id: str,
@@ -102,22 +115,29 @@ class CronControl:
             if version is not None and cron.version != version:
                 why = f"is not the stored version, {cron.version}: look at it again, then edit"
                 raise InvalidArgument("version", version, why)
-            changed = replace(
+            return replace(
                 cron,
                 metadata=replace(cron.metadata, **said),
                 cron_expr=cron.cron_expr if cron_expr is None else cron_expr,
                 timezone=cron.timezone if timezone is None else timezone,
                 policy=policy_from(cron.policy, policy),
             )
-            check_definition(changed)
-            return changed if _times(changed) == _times(cron) else self._trigger.timed(changed)
 
         return self.change(cron_id, change)
 
     def change(self, cron_id: str, change: Callable[[CronTask], CronTask]) -> CronTask:
-        """Store what ``change`` makes of a cron task; it is called again if others edit, too."""
+        """Store what ``change`` makes of a cron task; it is called again if others edit, too.
+
+        The next firing is computed anew if the schedule or its bounds change.
+        """
         for _ in range(_TRIES):
-            changed = change(self.get(cron_id))
+            cron = self.get(cron_id)
+            changed = change(cron)
+            if changed == cron:
+                return cron
+            check_definition(changed)
+            if _times(changed) != _times(cron):
+                changed = self._trigger.timed(changed)
             if self._storage.edit_cron_task(changed):
                 self._service.hint_cron()
                 return self.get(cron_id)

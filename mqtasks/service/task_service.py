@@ -265,15 +265,9 @@ class TaskService:
         ``"<metadata.id>:<n>"``. ``policy`` says what becomes of firings that are missed or
         overlap. Raises InvalidCron, InvalidArgument, PayloadTooLarge.
         """
-        size = len(metadata.context)
-        if size > self.max_payload_bytes:
-            raise PayloadTooLarge(f"context of cron {metadata.id!r}", size, self.max_payload_bytes)
-        added = self._cron.add(
+        return self.crons.add(
             CronTask(metadata=metadata, cron_expr=cron_expr, timezone=timezone, policy=policy)
         )
-        if added:
-            self.hint_cron()
-        return added
 
     def query_cron_task(self) -> list[CronTask]:
         """Return all cron tasks, by metadata id."""

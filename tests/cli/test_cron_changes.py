@@ -7,7 +7,7 @@ import json
 import pytest
 
 from mqtasks import MQTasks
-from mqtasks.model import CronPolicy, TaskMetadata
+from mqtasks.model import CronPolicy, CronTask, TaskMetadata
 
 
 @pytest.fixture
@@ -85,3 +85,28 @@ def test_what_is_not_there_is_said(mqtasks, service, command):
     ran = mqtasks("cron", name, "unknown", *rest)
     assert ran.code == 1
     assert "'unknown'" in ran.err
+
+
+def test_sync(mqtasks, service, tmp_path):
+    module = tmp_path / "declaring.py"
+    module.write_text(
+        "from mqtasks import MQTasks\n"
+        "app = MQTasks()\n"
+        "@app.cron('@daily', id='nightly')\n"
+        "@app.task\n"
+        "def report(): ...\n"
+    )
+    stale = CronTask(metadata=TaskMetadata("stale", "report"), cron_expr="@daily", app="declaring")
+    service.crons.add(stale)
+    sync = ("cron", "sync", "declaring:app")
+    ran = mqtasks(*sync, "--dry-run")
+    assert ran[:2] == (0, "cron task nightly: added\ncron task stale: declared no more\n")
+    assert [cron.metadata.id for cron in service.query_cron_task()] == ["stale"]
+    rows = json.loads(mqtasks(*sync, "-o", "json").out)
+    assert [(row["id"], row["is"]) for row in rows] == [
+        ("nightly", "added"),
+        ("stale", "declared no more"),
+    ]
+    ran = mqtasks(*sync, "--remove")
+    assert ran[:2] == (0, "cron task nightly: unchanged\ncron task stale: removed\n")
+    assert [cron.app for cron in service.query_cron_task()] == ["declaring"]
