@@ -14,7 +14,6 @@ from collections.abc import Callable
 from typing import Final
 
 from mqtasks.config import Settings
-from mqtasks.errors import MQTasksError
 from mqtasks.model import RunnerRecord
 from mqtasks.process.signals import dump_stacks_on_signal
 from mqtasks.worker.apps import WorkerApp, load_app, log_to_stderr
@@ -60,8 +59,6 @@ def main(
         return child.run(load or load_app, prepare or log_to_stderr)
     except Exception as error:  # noqa: BLE001 - the supervisor says what went wrong, once
         channel.send(Broken.of(error))
-        if not isinstance(error, MQTasksError):
-            _log.exception("the runner process failed")
         return 1
 
 

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Mapping
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 import msgspec
 
 from mqtasks.config import OPTIONS, Settings
-from mqtasks.errors import ConfigError, MQTasksError, SchemaMismatch, StorageUnavailable
+from mqtasks.errors import (
+    ConfigError,
+    CoordinationUnavailable,
+    MQTasksError,
+    RunnerConflict,
+    SchemaMismatch,
+    StorageError,
+    StorageUnavailable,
+)
 from mqtasks.model import RunnerRecord
 
 
@@ -53,14 +62,21 @@ class Broken(msgspec.Struct, tag=True, frozen=True):
 
     kind: str
     message: str
+    trace: str = ""
+    """Traceback of an error that is not one of mqtasks', whose message alone would not do."""
+    lasting: bool = False
+    """Whether trying again does not mend it."""
 
     @classmethod
     def of(cls, error: BaseException) -> Broken:
         """Return the message about an error."""
+        lasting = isinstance(error, SchemaMismatch) or not isinstance(error, _PASSING)
         known = next((kind for kind in _KINDS if isinstance(error, kind)), None)
-        if known is None:
-            return cls("", f"{type(error).__name__}: {error}")
-        return cls(known.__name__, str(error))
+        if known is not None:
+            return cls(known.__name__, str(error), lasting=lasting)
+        ours = isinstance(error, MQTasksError)
+        trace = "" if ours else "".join(traceback.format_exception(error)).rstrip()
+        return cls("", f"{type(error).__name__}: {error}", trace, lasting)
 
     def error(self) -> MQTasksError:
         """Return the error again, as one of mqtasks'."""
@@ -82,6 +98,8 @@ class Keep(msgspec.Struct, tag=True, frozen=True):
 Message: TypeAlias = Load | Loaded | Begin | Registered | Stop | Stopped | Broken | Keep
 
 _KINDS: tuple[type[MQTasksError], ...] = (ConfigError, SchemaMismatch, StorageUnavailable)
+_PASSING: Final = (StorageError, CoordinationUnavailable, RunnerConflict, OSError, MemoryError)
+"""What may be over at the next try: an outage, somebody else's lease, a lack of this host's."""
 
 
 def settings_to_dict(settings: Settings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias
 
 from mqtasks.clock import Clock, SystemClock
 from mqtasks.coordination.keys import Keys
-from mqtasks.errors import ConfigError, InvalidArgument, MQTasksError, SchemaMismatch
+from mqtasks.errors import InvalidArgument, MQTasksError
 from mqtasks.model import checked_id
 from mqtasks.process.identity import default_runner_id
 from mqtasks.process.signals import Stage, StopStages
@@ -31,8 +31,6 @@ CHILD_MODULE: Final = "mqtasks.worker.child"
 _END_TIMEOUT: Final = 10.0
 """Seconds that a process gets to end, beyond those that its tasks get, before it is killed."""
 _POLL: Final = 60.0
-_LASTING: Final = (ConfigError, SchemaMismatch)
-"""What trying again does not mend."""
 
 _log = logging.getLogger("mqtasks.worker")
 
@@ -52,10 +50,11 @@ class Supervisor:
     which this process then connects; so the supervisor survives whatever user code does.
 
     A process that dies is started again, after 0.1 s and, while it dies early, up to 10 s. Only
-    one that has never run, and says that settings, app or schema are wrong, ends the worker: the
-    others finish their tasks, then `run` raises what it said. Said by a process that has run
-    before, by reason of a deployment that went wrong, it is logged as an error each time and tried
-    again: the rest of the worker goes on, and the next deployment mends it.
+    one that has never run, and fails of anything but an outage, ends the worker: settings, app or
+    schema are wrong, or making the runner raises whatever else. The others finish their tasks, then
+    `run` raises what it said. Said by a process that has run before, by reason of a deployment that
+    went wrong, it is logged as an error each time and tried again: the rest of the worker goes on,
+    and the next deployment mends it. A traceback is logged once, until another one comes.
 
     Args:
         app: ``MODULE:APP``.
@@ -92,6 +91,10 @@ class Supervisor:
         self._kill_at: float | None = None
         self._unburied = 0
         self._failure: MQTasksError | None = None
+        self._trace = ""
+        """The traceback that was logged last."""
+        self._executors: tuple[str, ...] = ()
+        """The executors that were logged last."""
         self._care: Care | None = None
 
     def run(self) -> int:
@@ -99,7 +102,8 @@ class Supervisor:
 
         Main thread only: handles TERM and INT in three stages. Raises what makes a start
         impossible: ConfigError (the app cannot be imported or holds no task, a setting is wrong),
-        SchemaMismatch, StorageUnavailable, OSError (no process can be started).
+        SchemaMismatch, StorageUnavailable, OSError (no process can be started), and MQTasksError
+        for any other error in a process that has not run yet.
         """
         stages = (Stage.GRACEFUL, Stage.HURRY, Stage.KILL)
         graceful, hurry, kill = ((lambda stage=stage: self.advance(stage)) for stage in stages)
@@ -182,6 +186,7 @@ class Supervisor:
         elif isinstance(message, Loaded):
             self._loaded(child, message)
         elif isinstance(message, Registered) and self._care is not None:
+            self._say_executors(message.record.executors)
             ward = child.registered(message.record)
             if ward is not None:
                 self._care.keeper.add(ward)
@@ -200,17 +205,32 @@ class Supervisor:
     def _broken(self, child: RunnerProcess, message: Broken) -> None:
         """Hear why a process ends, which it does next."""
         error = message.error()
+        if message.trace and message.trace != self._trace:
+            self._trace = message.trace
+            _log.error("the process of runner %s failed\n%s", child.runner_id, message.trace)
         if self._care is None:
             raise error
         child.complaint = message.message
-        if child.has_run or self._stage is not Stage.RUNNING or not isinstance(error, _LASTING):
+        if child.has_run or self._stage is not Stage.RUNNING or not message.lasting:
             return
         self._failure = error
+        if message.trace:
+            said = f"runner {child.runner_id} cannot start: {child.complaint}"
+            self._failure = MQTasksError(said)
         if any(other.has_run for other in self._children):
             _log.error(
                 "runner %s cannot start, so the worker stops: %s", child.runner_id, child.complaint
             )
         self._stop(Stage.GRACEFUL)
+
+    def _say_executors(self, codes: tuple[str, ...]) -> None:
+        """Log what the app has, once and when a deployment has changed it.
+
+        Tasks of any other executor wait for ever, so whoever looks for one finds it here.
+        """
+        if codes != self._executors:
+            self._executors = codes
+            _log.info("executors of %s: %s", self._app, ", ".join(sorted(codes)))
 
     def _ended(self, child: RunnerProcess, code: int) -> None:
         pid = child.pid

@@ -8,7 +8,16 @@ import msgspec
 import pytest
 
 from mqtasks.config import Settings
-from mqtasks.errors import ConfigError, InvalidArgument, MQTasksError, StorageUnavailable
+from mqtasks.errors import (
+    ConfigError,
+    CoordinationUnavailable,
+    InvalidArgument,
+    MQTasksError,
+    RunnerConflict,
+    SchemaMismatch,
+    StorageConflict,
+    StorageUnavailable,
+)
 from mqtasks.worker import RunnerOptions
 from mqtasks.worker.messages import Broken, settings_from_dict, settings_to_dict
 
@@ -98,3 +107,23 @@ def test_errors_keep_their_kind_between_processes(error, kind):
     again = Broken.of(error).error()
     assert type(again) is kind
     assert str(error) in str(again)
+
+
+@pytest.mark.parametrize(
+    ("error", "lasting"),
+    [
+        (ConfigError("wrong"), True),
+        (SchemaMismatch("old"), True),
+        (InvalidArgument("a", 1, "b"), True),
+        (TypeError("ours"), True),
+        (ImportError("theirs"), True),
+        (StorageUnavailable("away"), False),
+        (StorageConflict("locked"), False),
+        (CoordinationUnavailable("away"), False),
+        (RunnerConflict("w", "leased"), False),
+        (ConnectionRefusedError("away"), False),
+        (MemoryError(), False),
+    ],
+)
+def test_only_what_may_pass_is_worth_another_try(error, lasting):
+    assert Broken.of(error).lasting is lasting

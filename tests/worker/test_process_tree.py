@@ -427,6 +427,63 @@ def test_a_second_process_that_cannot_import_the_app_ends_the_worker(site, servi
     assert not [row for row in service.storage.runners() if row.state is not RunnerState.STOPPED]
 
 
+FAULTY_APP = """import os
+from pathlib import Path
+
+from mqtasks import MQTasks, StorageUnavailable
+
+
+class Faulty(MQTasks):
+    @property
+    def service(self):
+        mended = Path(os.environ["MENDED"])
+        if mended.exists():
+            return super().service
+        kind = {"TypeError": TypeError, "StorageUnavailable": StorageUnavailable}
+        raise kind[os.environ["RAISED"]]("no such day")
+
+
+app = Faulty()
+
+
+@app.task
+def work() -> int:
+    return 7
+"""
+"""Can be imported, but no runner can be made of it until MENDED exists."""
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_runner_that_cannot_be_made_ends_the_worker(site, service, tmp_path, processes):
+    (tmp_path / "faulty.py").write_text(FAULTY_APP)
+    site.environment |= {"MENDED": str(tmp_path / "mended"), "RAISED": "TypeError"}
+    worker = site.start("worker", "faulty:app", "--runner-id", "w", "--processes", str(processes))
+    assert worker.wait(30) == 1
+    lines = site.logs().splitlines()
+    runner = "w" if processes == 1 else r"w-[12]"
+    [line] = [line for line in lines if line.startswith("mqtasks: ")]
+    assert re.fullmatch(f"mqtasks: runner {runner} cannot start: TypeError: no such day", line)
+    assert len([line for line in lines if line.startswith("Traceback")]) == 1
+    assert not any("started again" in line for line in lines)
+    assert not [row for row in service.storage.runners() if row.state is RunnerState.ACTIVE]
+
+
+def test_a_runner_that_an_outage_keeps_from_starting_is_tried_again(site, service, tmp_path):
+    (tmp_path / "faulty.py").write_text(FAULTY_APP)
+    mended = tmp_path / "mended"
+    site.environment |= {"MENDED": str(mended), "RAISED": "StorageUnavailable"}
+    worker = site.start("worker", "faulty:app", "--runner-id", "w", **PATIENT)
+    said = "cannot go on: no such day; it is started again"
+    eventually(lambda: site.logs().count(said) >= 2, 30, "it is tried again")
+    assert worker.poll() is None
+    assert "Traceback" not in site.logs()
+    mended.touch()
+    eventually(service.storage.runners, 30, "the runner")
+    eventually(lambda: "executors of faulty:app: work\n" in site.logs(), 20, "what it executes")
+    assert site.stop(worker) == 0
+    assert site.logs().count("executors of ") == 1
+
+
 def test_an_app_that_a_deployment_broke_is_tried_again_until_it_is_mended(site, service, tmp_path):
     app = tmp_path / "deployed.py"
     app.write_text(BUSY_APP)
