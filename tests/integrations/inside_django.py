@@ -24,7 +24,7 @@ from shop.models import Order
 from shop.tasks import app, count, ship, stubborn, thank
 
 from mqtasks import ConfigError, TaskStatus
-from mqtasks.errors import InvalidArgument
+from mqtasks.errors import InvalidArgument, PayloadError
 from mqtasks.integrations.django import FreshConnections
 from mqtasks.integrations.django import databases as databases_module
 from mqtasks.integrations.django.application import DjangoTasks, load
@@ -145,6 +145,27 @@ def test_what_cannot_be_a_task_is_refused(tester):
     with pytest.raises(Exception, match="does not match"):
         thank.get_result(count.enqueue().id)
     assert len(app.service.query_task()) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "args", "kwargs", "told"),
+    [
+        (thank, (1, 2, 3), {}, r"thank\(\) takes 1 positional arguments, got 3"),
+        (thank, (), {}, "order_id"),
+        (thank, (1,), {"colour": "red"}, "colour"),
+        (count, (1,), {}, r"count\(\) takes 0 positional"),
+        (stubborn, (1, 2), {}, r"stubborn\(\) takes 1 positional"),
+        (stubborn, (), {"context": 1, "least": 1}, "context"),
+    ],
+)
+def test_a_call_that_the_function_does_not_take_is_refused_when_it_is_enqueued(
+    tester, task, args, kwargs, told
+):
+    with pytest.raises(PayloadError, match=told):
+        task.enqueue(*args, **kwargs)
+    assert app.service.query_task() == []
+    stubborn.enqueue(least=1)  # the context is none of the caller's
+    assert len(app.service.query_task()) == 1
 
 
 @pytest.mark.parametrize("name", ["priority", "tenant", "nonsense"])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from mqtasks.model import (
     TaskMetadata,
     TaskOptions,
 )
+from mqtasks.payload import CallSignature
 from mqtasks.registry import DEFAULT_CODEC, TaskDefinition
 
 _API: Final[TasksApi] = present()
@@ -39,6 +41,8 @@ _ALIAS: Final = "django-backend"
 _DEFAULT: Final = "default"
 _tasks: Final[dict[str, Any]] = {}
 """Tasks of Django's by executor code. (Django makes a backend for each thread.)"""
+_signatures: Final[dict[str, CallSignature]] = {}
+"""How their functions may be called, by executor code."""
 
 
 class MQTasksBackend(_Base):  # type: ignore[misc]
@@ -75,11 +79,17 @@ class MQTasksBackend(_Base):  # type: ignore[misc]
         if code not in _tasks:
             function = _execution.function_of(task)
             app.registry.register(TaskDefinition.call(code, function, self._options))
+            _signatures[code] = _signature(task)
             _tasks[code] = task
 
     def enqueue(self, task: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-        """Create a task; see the class. Raises TypeError for arguments that are not JSON."""
+        """Create a task; see the class.
+
+        Raises PayloadError, naming the argument, if the function cannot be called like this, and
+        TypeError for arguments that are not JSON.
+        """
         self.validate_task(task)
+        _signatures[task.module_path].check(args, kwargs)
         plain_args, plain_kwargs = (
             _API.normalize_json(list(args)),
             _API.normalize_json(dict(kwargs)),
@@ -126,6 +136,15 @@ class MQTasksBackend(_Base):  # type: ignore[misc]
         if self.alias != _DEFAULT:
             changes["headers"] = {_ALIAS: self.alias}
         return changed_options(self._options, changes)
+
+
+def _signature(task: Any) -> CallSignature:
+    """Return how a task may be called. Its annotations stay without effect, as in Django."""
+    signature = inspect.signature(task.func)
+    if task.takes_context:
+        _, *parameters = signature.parameters.values()
+        signature = signature.replace(parameters=parameters)
+    return CallSignature(task.func.__name__, signature, {})
 
 
 def _due(task: Any) -> int:
