@@ -49,6 +49,14 @@ class Site:
         """Run ``manage.py``; return what it printed."""
         return self._call([sys.executable, str(MANAGE), *arguments])
 
+    def admin(self, *arguments: str) -> str:
+        """Run ``django-admin``; return what it printed."""
+        return self._call([sys.executable, "-m", "django", *arguments])
+
+    def log(self) -> str:
+        """Return what the worker has printed."""
+        return (self.folder / "worker.log").read_text()
+
     def _call(self, command: list[str]) -> str:
         ran = subprocess.run(
             command,
@@ -80,4 +88,4 @@ class Site:
             finally:
                 process.send_signal(signal.SIGTERM)
                 ended = process.wait(40)
-        assert ended == 0, (self.folder / "worker.log").read_text()
+        assert ended == 0, self.log()

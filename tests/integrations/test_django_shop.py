@@ -60,6 +60,23 @@ def test_an_order_and_its_tasks_are_one_transaction(ended):
     assert (found["state"], found["thanked"]) == ("shipped", True)
 
 
+def test_a_worker_says_once_what_it_has_found(site, ended):
+    assert ended, "it has run"
+    [said] = re.findall(r"executors of (.*)", site.log())
+    assert said == (
+        "mqtasks.integrations.django.worker:app:"
+        " ship, shop.tasks.count, shop.tasks.stubborn, shop.tasks.thank"
+    )
+
+
+def test_commands_run_without_manage_py_too(site):
+    said = site.admin("mqtasks", "worker", "--check")
+    assert f"url: sqlite:///{site.database}" in said
+    assert "shop.tasks.thank" in said
+    site.admin("mqtasks", "enqueue", "ship", "7", "--id", "by-admin")
+    assert "by-admin" in site.admin("mqtasks", "tasks", "list")
+
+
 def test_djangos_own_tasks_run_on_mqtasks(ended):
     placed, found = ended
     assert placed["status"] == "READY"

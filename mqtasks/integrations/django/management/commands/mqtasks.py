@@ -31,7 +31,10 @@ class Command(BaseCommand):  # type: ignore[misc]
         parser.add_argument("--settings")
         parser.add_argument("--pythonpath")
         own, rest = parser.parse_known_args(argv[2:])
-        folders = [own.pythonpath, str(Path(argv[0]).resolve().parent)]
+        script = Path(argv[0]).resolve()
+        # `python -m django` is a file of Django's package, whose modules are not to be found bare.
+        project = None if script.name == "__main__.py" else str(script.parent)
+        folders = [own.pythonpath, project]
         try:
             command, environment = command_line(rest, [folder for folder in folders if folder])
         except MQTasksError as error:
