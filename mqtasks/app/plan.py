@@ -68,13 +68,15 @@ class Plan(ABC, Generic[H_co]):
         The last task, if the plan ends with a single one, has the metadata id ``id``; the others
         are ``<id>/<n>``, counted from 0 in the order in which they were written down, and have
         ``id`` as their ``parent_task_id``. What a call's own options name stays as it is. For None
-        a random id is made. Enqueueing a plan twice under one id creates it once. ``after`` are
+        a random id is made. Enqueueing a plan twice under one id creates it once: if what it ends
+        with is stored nothing is created, of a plan of another shape neither. ``after`` are
         tasks that must have succeeded before it begins, as in `Task.options`, and ``connection``
         is one of yours, with an open transaction.
 
-        Raises InvalidArgument if two tasks have one id, for more than `MAX_EDGES` dependencies,
-        for members of several applications or on several connections, and for an ``after`` that
-        names a task which is not stored.
+        Raises InvalidArgument if a task of the plan is stored already, and what it ends with is
+        not: nothing was created then. Also if two tasks have one id, for more than `MAX_EDGES`
+        dependencies, for members of several applications or on several connections, and for an
+        ``after`` that names a task which is not stored.
         """
         draft = self.draft(id, after=after, connection=connection)
         if not draft.tasks:
@@ -337,11 +339,13 @@ class _Builder:
 
         Where their options name no group, they are grouped by it, or else by the plan's id.
         """
+        plan = self._id or ""
         return [
             msgspec.structs.replace(
                 task,
                 parent_task_id=task.parent_task_id or parent or self._group_of(task),
                 child_of=parent,
+                plan=plan if len(self._tasks) > 1 else "",
             )
             for task in self._tasks
         ]

@@ -26,6 +26,9 @@ class NewTask(msgspec.Struct, frozen=True):
     empty = it has no window."""
     unique_ms: int = 0
     """How long its window stays open once it is made, milliseconds."""
+    plan: str = ""
+    """Id of the plan that it is part of: the tasks of one are made by one call, all or none; empty
+    = it stands for itself."""
 
 
 class Created(msgspec.Struct, frozen=True):

@@ -18,6 +18,7 @@ from mqtasks.model import (
     checked_id,
 )
 from mqtasks.storage.links import check_links
+from mqtasks.storage.plans import check_plan
 from mqtasks.storage.windows import check_window
 
 MAX_NUMBER: Final = 2**63 - 1
@@ -48,6 +49,8 @@ def check_new(task: NewTask) -> None:
         check_links(task)
     if task.unique_key or task.unique_ms:
         check_window(task)
+    if task.plan:
+        check_plan(task)
 
 
 def check_record(task: AsyncTask) -> None:

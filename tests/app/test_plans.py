@@ -102,6 +102,25 @@ def test_s12_a_plan_under_one_id_is_created_once(app, work) -> None:
     assert plan.enqueue().task_id != plan.enqueue().task_id, "without an id they are two"
 
 
+def test_s12_a_plan_that_was_changed_makes_nothing_under_an_id_that_is_stored(app, work) -> None:
+    chain(work.s(1), work.s(2)).enqueue(id="p")
+    again = chain(work.s(91), work.s(92), work.s(93), work.s(2)).enqueue(id="p")
+    assert (again.is_new, again.status()) == (False, TaskStatus.WAITING)
+    assert {task.metadata.id for task in app.service.query_task()} == {"p/0", "p"}
+
+
+def test_s12_no_strange_task_stands_in_for_one_of_a_plan(app, work) -> None:
+    work.options(id="p/0").enqueue(5)
+    for plan in (chain(work.s(6), work.s(7)), group([work.s(6), work.s(7)])):
+        with pytest.raises(InvalidArgument, match=r"id='p/0': is stored already.*another id"):
+            plan.enqueue(id="p")
+    shared = chain(work.options(id="p/0").s(5), work.s(7))
+    with pytest.raises(InvalidArgument, match="is stored already"):
+        shared.enqueue()
+    assert [task.metadata.id for task in app.service.query_task()] == ["p/0"]
+    assert work.s(7).enqueue(id="q", after=["p/0"]).is_new
+
+
 def test_s12_a_plan_is_created_from_an_event_loop(work) -> None:
     handle = asyncio.run(chain(work.s(1), work.s(2)).aenqueue(id="p"))
     assert handle.id == "p"

@@ -6,12 +6,15 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from msgspec.structs import replace
 
-from mqtasks.model import DependencyOutcome, FailurePolicy
+from mqtasks.conditions import where
+from mqtasks.errors import InvalidArgument
+from mqtasks.model import Created, DependencyOutcome, FailurePolicy
 from mqtasks.storage.mysql import MySQLTaskStorage
 from tests.support.callers import by_pymysql
 from tests.support.links import linked, resolve, statuses
-from tests.support.stage import FAILURE, Stage
+from tests.support.stage import FAILURE, Stage, new
 
 PATIENCE = 30
 
@@ -102,3 +105,29 @@ def test_s12_two_callers_link_to_each_other_s_parents_without_a_deadlock(stage, 
         caller.commit()
         other.commit()
     assert set(statuses(stage.storage)) == {"a", "b", "one", "two", "three", "four"}
+
+
+@pytest.mark.parametrize("rows", [10_000, 2], ids=["one statement", "several"])
+def test_s12_a_plan_that_is_refused_leaves_nothing_in_the_callers_transaction(
+    stage, caller, monkeypatch, rows
+):
+    monkeypatch.setattr("mqtasks.storage.mysql.session._MOST_ROWS", rows)
+    plan = [
+        replace(linked(name, *before), plan="p")
+        for name, before in (("p/0", ()), ("p/1", ("p/0",)), ("p/2", ("p/1",)), ("p", ("p/2",)))
+    ]
+    caller.execute("SELECT COUNT(*) FROM mqtasks_task")
+    stage.create("p/2")  # behind the snapshot
+    joined = stage.storage.join(caller.target)
+    with pytest.raises(InvalidArgument, match="id='p/2': is stored already"):
+        joined.create_tasks(plan)
+    joined.create_tasks([new("other")])
+    caller.commit()
+    assert set(statuses(stage.storage)) == {"p/2", "other"}
+    stage.storage.delete(where.metadata_id == "p/2")
+
+    caller.execute("SELECT COUNT(*) FROM mqtasks_task")
+    made = stage.storage.create_tasks(plan)
+    again = stage.storage.join(caller.target).create_tasks([*plan[:2], plan[3]])
+    caller.commit()
+    assert again == [Created(made[at].task_id, is_new=False) for at in (0, 1, 3)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pymysql
 import pytest
+from msgspec.structs import replace
 
 from mqtasks.errors import StorageUnavailable
 from mqtasks.model import (
@@ -224,6 +225,16 @@ def test_p10_s12_tasks_that_wait(stage, repeated):
     repeated("resolve_dependencies")
     assert list(statuses(stage.storage).values()) == ["COMPLETED", "CANCELED", "CANCELED"]
     assert len(stage.storage.attempts(made[1].task_id)) == 1
+
+
+def test_p10_s12_plans(stage, repeated):
+    links = [linked("p/0"), linked("p/1", "p/0"), linked("p", "p/1")]
+    plan = [replace(task, plan="p") for task in links]
+    made = repeated("create_tasks", plan)
+    assert statuses(stage.storage) == {"p/0": "CREATED", "p/1": "WAITING", "p": "WAITING"}
+    assert [len(stage.storage.dependencies(item.task_id)) for item in made] == [0, 1, 1]
+    again = stage.storage.create_tasks(plan)
+    assert [item.task_id for item in again] == [item.task_id for item in made]
 
 
 def test_p10_leases_and_runners(stage, repeated):

@@ -142,6 +142,12 @@ class TaskRecords(ABC):
         producer, answer its task id and metadata id, ``is_new`` False. Neither their own period
         nor their due time counts. Raises InvalidArgument for a task of the batch that waits for
         one with a unique key.
+
+        Tasks with a ``plan`` are a batch of their own, which is made as a whole or not at all,
+        whoever else creates the same ids meanwhile. If the tasks that it ends with are stored,
+        nothing is made; one of its inner tasks that is not stored then is answered with task id 0.
+        Otherwise raises InvalidArgument if any of it is stored, unless they are children
+        (``child_of``): what pruning has left of those is completed.
         """
 
     @abstractmethod

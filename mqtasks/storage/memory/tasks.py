@@ -26,6 +26,7 @@ from mqtasks.storage.memory.base import MemoryBase
 from mqtasks.storage.memory.linking import demand_parents, first_linked, is_needed, link
 from mqtasks.storage.memory.rows import Row, new_row, row_of
 from mqtasks.storage.memory.windows import keep_windows, open_windows
+from mqtasks.storage.plans import is_plan, stored_plan
 from mqtasks.storage.windows import Windows, windowed
 
 _READ: Final[dict[str, Callable[[Row], Value]]] = {name: attrgetter(name) for name in FIELDS}
@@ -108,6 +109,14 @@ class MemoryTasks(MemoryBase, TaskRecords):
         return windows.answers(created)
 
     def _create_all(self, tasks: Sequence[NewTask], now: int) -> list[Created]:
+        if is_plan(tasks):
+            by_metadata = self._tables.by_metadata
+            names = (task.metadata.id for task in tasks)
+            stored = stored_plan(
+                tasks, {name: by_metadata[name] for name in names if name in by_metadata}
+            )
+            if stored is not None:
+                return [stored[task.metadata.id] for task in tasks]
         linked = first_linked(tasks)
         if linked:
             demand_parents(self._tables, linked, {task.metadata.id for task in tasks})

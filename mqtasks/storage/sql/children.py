@@ -7,15 +7,13 @@ from typing import Final
 
 from mqtasks.model import LIVE, Created, NewTask, TaskEpoch
 from mqtasks.storage.contract import ChildOperations
-from mqtasks.storage.links import is_linked
 from mqtasks.storage.sql.base import SqlBase, nothing, when_disabled
 from mqtasks.storage.sql.create import (
     answers,
     check_all,
-    create_in,
-    create_linked,
     create_windowed,
     first_of_each,
+    maker_of,
 )
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.windows import windowed
@@ -41,7 +39,6 @@ class SqlChildren(SqlBase, ChildOperations):
                 return None
             if windowed(special):
                 return create_windowed(session, tasks)
-            create = create_linked if any(map(is_linked, special)) else create_in
-            return answers(tasks, create(session, first_of_each(tasks)))
+            return answers(tasks, maker_of(special)(session, first_of_each(tasks)))
 
         return self._db.transact(work)

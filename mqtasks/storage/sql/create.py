@@ -15,10 +15,12 @@ from mqtasks.errors import StorageConflict
 from mqtasks.model import DEFAULT_OPTIONS, MAX_ID_BYTES, Created, NewTask, executor_code
 from mqtasks.storage.checks import check_new
 from mqtasks.storage.links import is_linked
+from mqtasks.storage.plans import is_plan
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.deadlines import note_deadlines_of
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.linking import Links
+from mqtasks.storage.sql.plans import create_plan
 from mqtasks.storage.sql.windows import keep_windows, take_windows
 from mqtasks.storage.windows import Windows, windowed
 
@@ -42,9 +44,10 @@ class SqlCreate(SqlBase):
             note_deadlines_of(self._db, special)
         if special and windowed(special):
             return self._db.transact(lambda session: create_windowed(session, tasks))
-        if special and any(map(is_linked, special)):
+        create = maker_of(special)
+        if create is not create_in:
             ordered = first_of_each(tasks)
-            made = self._db.transact(lambda session: create_linked(session, ordered))
+            made = self._db.transact(lambda session: create(session, ordered))
             return answers(tasks, made)
         if len(tasks) == 1:
             return [self._db.single(lambda session: _create_one(session, tasks))]
@@ -117,12 +120,26 @@ def create_linked(session: Session, ordered: Sequence[NewTask]) -> dict[str, Cre
     return made
 
 
+def create_planned(session: Session, ordered: Sequence[NewTask]) -> dict[str, Created]:
+    """As `create_linked`, for a plan."""
+    made = create_plan(session, ordered) if is_plan(ordered) else None
+    return create_linked(session, ordered) if made is None else made
+
+
+def maker_of(
+    special: Sequence[NewTask],
+) -> Callable[[Session, Sequence[NewTask]], dict[str, Created]]:
+    """Return what creates a batch; ``special`` are those of its tasks that are not plain."""
+    if any(task.plan for task in special):
+        return create_planned
+    return create_linked if any(map(is_linked, special)) else create_in
+
+
 def create_windowed(session: Session, tasks: Sequence[NewTask]) -> list[Created]:
     """Create the tasks of a batch whose windows are not open; answer in the order given."""
     windows = Windows(tasks, take_windows(session, tasks))
     chosen = windows.chosen
-    create = create_linked if any(map(is_linked, chosen)) else create_in
-    created = answers(chosen, create(session, first_of_each(chosen)))
+    created = answers(chosen, maker_of(chosen)(session, first_of_each(chosen)))
     keep_windows(session, windows.taken(created))
     return windows.answers(created)
 
@@ -177,6 +194,7 @@ def check_all(tasks: Iterable[NewTask]) -> list[NewTask]:
             and not task.after
             and not task.child_of
             and not task.unique_key
+            and not task.plan
             and type(metadata.id) is str
             and metadata.id.isascii()
             and 0 < len(metadata.id) <= MAX_ID_BYTES

@@ -12,14 +12,12 @@ from mqtasks.model import Created, NewTask, TaskOptions, TaskStatus
 from mqtasks.storage.caller import Handle, aborted
 from mqtasks.storage.contract import Completion, JoinedTransaction
 from mqtasks.storage.deadlines import with_deadline
-from mqtasks.storage.links import is_linked
 from mqtasks.storage.sql.create import (
     answers,
     check_all,
-    create_in,
-    create_linked,
     create_windowed,
     first_of_each,
+    maker_of,
 )
 from mqtasks.storage.sql.deadlines import note_deadlines
 from mqtasks.storage.sql.dialect import Session
@@ -55,8 +53,7 @@ class SqlJoined(JoinedTransaction):
                 note_deadlines(self._session, with_deadline(special))
             if with_windows:
                 return create_windowed(self._session, tasks)
-            linked = special and any(map(is_linked, special))
-            made = (create_linked if linked else create_in)(self._session, ordered)
+            made = maker_of(special)(self._session, ordered)
         return answers(tasks, made)
 
     def complete(self, runner_id: str, completion: Completion) -> None:
