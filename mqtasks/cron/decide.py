@@ -73,8 +73,12 @@ def decide(
     reason = _too_many_failures(cron, earlier)
     if reason:
         return Decision((), cron.next_time, pause=reason)
-    following = _next(schedule, policy, now)
-    times = _made_up_for(schedule, policy, cron.next_time, now)
+    following = _next(schedule, policy, cron.next_time)
+    if following > now and now - cron.next_time <= _window_ms(policy):
+        times = [cron.next_time]  # nearly always: one look at the schedule for one firing
+    else:
+        following = _next(schedule, policy, now)
+        times = _made_up_for(schedule, policy, cron.next_time, now)
     if not times:
         last = _latest(schedule, cron.next_time, min(now, policy.end_at or now), 1)
         # A row may be due at a moment that its schedule does not name; it moves on all the same.
@@ -101,11 +105,15 @@ def jitter_ms(cron_id: str, fire_time: int, jitter: float) -> int:
 
 def _made_up_for(schedule: CronSchedule, policy: CronPolicy, due: int, now: int) -> list[int]:
     """Return the moments from ``due`` to ``now`` that are not too late to be fired, in order."""
-    window = ON_TIME_MS if policy.misfire == "skip" else round(policy.misfire_window * 1000)
     until = min(now, policy.end_at or now)
-    # What is on time is no misfire, whatever the window says.
-    since = max(due, now - max(window, ON_TIME_MS))
+    since = max(due, now - _window_ms(policy))
     return _latest(schedule, since, until, policy.misfire_limit if policy.misfire == "all" else 1)
+
+
+def _window_ms(policy: CronPolicy) -> int:
+    """Return how late a firing may be, ms; what is on time is no misfire, whatever is said."""
+    window = 0 if policy.misfire == "skip" else round(policy.misfire_window * 1000)
+    return max(window, ON_TIME_MS)
 
 
 def _latest(schedule: CronSchedule, since: int, until: int, most: int) -> list[int]:
