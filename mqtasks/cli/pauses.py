@@ -75,7 +75,12 @@ def _rows(service: TaskService) -> list[dict[str, Any]]:
         for pause in service.control.pauses()
     ]
     rows += [
-        {"kind": "cron", "name": cron.metadata.id, "reason": "", "paused_at": cron.updated_at}
+        {
+            "kind": "cron",
+            "name": cron.metadata.id,
+            "reason": cron.pause_reason,
+            "paused_at": cron.updated_at,
+        }
         for cron in service.query_cron_task()
         if cron.paused
     ]

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol
 
-from mqtasks.cron.schedule import CronSchedule
 from mqtasks.errors import InvalidCron
 from mqtasks.model import (
     NEVER,
@@ -27,6 +26,14 @@ LOOK_BACK: Final = 16
 """How many earlier firings are looked at, beside those that may run at once and those that count
 as failures."""
 _JITTER_STEPS: Final = 2**32
+
+
+class Moments(Protocol):
+    """What is asked of a schedule."""
+
+    def next_after(self, ms: int) -> int:
+        """Return the first moment strictly later than ``ms``; raises InvalidCron if none comes."""
+        ...
 
 
 class Firing(NamedTuple):
@@ -50,7 +57,7 @@ class Decision(NamedTuple):
     """Why the definition is to be paused instead of all that; empty = it is not."""
 
 
-def first_time(schedule: CronSchedule, policy: CronPolicy, now: int) -> int:
+def first_time(schedule: Moments, policy: CronPolicy, now: int) -> int:
     """Return when a definition fires first after ``now``; `NEVER` if it does not."""
     return _next(schedule, policy, max(now, policy.start_at - 1))
 
@@ -63,7 +70,7 @@ def looked_at(policy: CronPolicy) -> int:
 
 
 def decide(
-    schedule: CronSchedule, cron: CronTask, now: int, earlier: Sequence[FiredTask], most: int
+    schedule: Moments, cron: CronTask, now: int, earlier: Sequence[FiredTask], most: int
 ) -> Decision:
     """Decide what a definition that is due at ``now`` does; at most ``most`` firings at once.
 
@@ -103,7 +110,7 @@ def jitter_ms(cron_id: str, fire_time: int, jitter: float) -> int:
     return round(share * jitter * 1000)
 
 
-def _made_up_for(schedule: CronSchedule, policy: CronPolicy, due: int, now: int) -> list[int]:
+def _made_up_for(schedule: Moments, policy: CronPolicy, due: int, now: int) -> list[int]:
     """Return the moments from ``due`` to ``now`` that are not too late to be fired, in order."""
     until = min(now, policy.end_at or now)
     since = max(due, now - _window_ms(policy))
@@ -116,7 +123,7 @@ def _window_ms(policy: CronPolicy) -> int:
     return max(window, ON_TIME_MS)
 
 
-def _latest(schedule: CronSchedule, since: int, until: int, most: int) -> list[int]:
+def _latest(schedule: Moments, since: int, until: int, most: int) -> list[int]:
     """Return the last ``most`` moments from ``since`` to ``until``, both included, in order.
 
     Looks back in spans that double, so that the work follows from how many are wanted, not from
@@ -136,12 +143,12 @@ def _latest(schedule: CronSchedule, since: int, until: int, most: int) -> list[i
     return []
 
 
-def _next(schedule: CronSchedule, policy: CronPolicy, after: int) -> int:
+def _next(schedule: Moments, policy: CronPolicy, after: int) -> int:
     following = _after(schedule, after)
     return NEVER if policy.end_at and following > policy.end_at else following
 
 
-def _after(schedule: CronSchedule, ms: int) -> int:
+def _after(schedule: Moments, ms: int) -> int:
     """As `CronSchedule.next_after`; `NEVER` for a schedule that has named its last moment."""
     try:
         return schedule.next_after(ms)

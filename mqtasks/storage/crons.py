@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Final
 
 from mqtasks.errors import InvalidArgument
 from mqtasks.model import (
@@ -15,9 +16,12 @@ from mqtasks.model import (
     checked_id,
     firing_id,
 )
-from mqtasks.storage.checks import check_new, checked_number
+from mqtasks.storage.checks import check_new, checked_number, stored_text
 from mqtasks.storage.contract import Trigger
 from mqtasks.storage.links import check_unlinked
+
+MAX_REASON: Final = 1000
+"""Longest `CronTask.pause_reason`, in letters."""
 
 
 def check_cron(cron: CronTask) -> None:
@@ -27,10 +31,17 @@ def check_cron(cron: CronTask) -> None:
     checked_id("timezone", cron.timezone)
     checked_id("app", cron.app, empty=True)
     checked_id("digest", cron.digest, empty=True)
-    checked_id("pause_reason", cron.pause_reason, empty=True)
+    _check_reason(cron.pause_reason)
     cron.policy.validate()
     for field in ("next_time", "trigger_times", "version", "counted_from", "created_at"):
         checked_number(field, getattr(cron, field))
+
+
+def _check_reason(reason: object) -> None:
+    if not isinstance(reason, str) or len(reason) > MAX_REASON:
+        raise InvalidArgument("pause_reason", reason, f"must be text of up to {MAX_REASON} letters")
+    if stored_text(reason) is not reason:
+        raise InvalidArgument("pause_reason", reason, "has a lone surrogate; pass valid text")
 
 
 def check_trigger(item: Trigger) -> None:

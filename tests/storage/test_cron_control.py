@@ -8,6 +8,7 @@ import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from msgspec.structs import replace
 from pymysql.connections import Connection
 
 from mqtasks.errors import CronNotFound, InvalidArgument, InvalidCron, PayloadTooLarge
@@ -21,6 +22,7 @@ from mqtasks.model import (
     TaskStatus,
 )
 from mqtasks.service import TaskService
+from mqtasks.service.cron_trigger import POLL_SECONDS
 from mqtasks.service.crons import Backfill
 from mqtasks.storage.mysql import MySQLTaskStorage
 
@@ -177,8 +179,8 @@ def test_every_change_is_told_after_it_is_stored(service, crons):
             pass
 
 
-def test_a_scheduler_fires_what_is_changed_at_once(mysql_url):
-    """By the hint: the poll of the thread is 3 s, the definition a far one before."""
+def test_a_scheduler_hears_of_a_change_by_the_hint(mysql_url, monkeypatch):
+    monkeypatch.setattr("mqtasks.service.cron_trigger.POLL_SECONDS", 3600.0)
     with TaskService(MySQLTaskStorage(mysql_url)) as service:
         service.crons.create(TaskMetadata("c", "work"), "0 0 1 1 *")
         fired = threading.Event()
@@ -188,6 +190,21 @@ def test_a_scheduler_fires_what_is_changed_at_once(mysql_url):
         assert fired.wait(10)
         service.stop_schedule_cron_task()
         assert service.crons.get("c").trigger_times >= 1
+
+
+def test_a_scheduler_sees_a_change_without_a_hint_by_polling(mysql_url, monkeypatch):
+    assert POLL_SECONDS <= 3
+    monkeypatch.setattr("mqtasks.service.cron_trigger.POLL_SECONDS", 0.05)
+    with TaskService(MySQLTaskStorage(mysql_url)) as service:
+        service.crons.create(TaskMetadata("c", "work"), "0 0 1 1 *")
+        fired = threading.Event()
+        service.notifier.subscribe([service.keys.created], lambda *_: fired.set())
+        service.start_schedule_cron_task()
+        cron = service.crons.get("c")
+        now = service.storage.now_ms()
+        assert service.storage.edit_cron_task(replace(cron, cron_expr="* * * * *", next_time=now))
+        assert fired.wait(10)
+        service.stop_schedule_cron_task()
 
 
 def test_a_look_at_ten_thousand_definitions_is_one_statement_over_the_index(
@@ -224,3 +241,12 @@ def test_a_look_at_ten_thousand_definitions_is_one_statement_over_the_index(
         assert "Using index" in plan["Extra"]
         assert "filesort" not in plan["Extra"]
         assert service.storage.due_cron(10) == []
+
+
+def test_a_reason_may_be_longer_than_an_id_but_is_text(crons):
+    crons.pause("c", "because " * 100)
+    assert crons.get("c").pause_reason == "because " * 100
+    for bad in ("x" * 1001, "lone \ud800"):
+        crons.resume("c")
+        with pytest.raises(InvalidArgument, match="pause_reason"):
+            crons.pause("c", bad)

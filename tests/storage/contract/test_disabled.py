@@ -12,6 +12,8 @@ from mqtasks.debug import debug_ctl_task_framework
 from mqtasks.model import (
     CronTask,
     FailurePolicy,
+    FiringKind,
+    NewFiring,
     PauseKind,
     RunnerRecord,
     RunnerState,
@@ -35,6 +37,14 @@ class Scene(NamedTuple):
 
 
 CRON = CronTask(metadata=TaskMetadata("other", "work"), cron_expr="* * * * *")
+
+
+def fire_nightly(at: int) -> tuple[CronTask, FiringKind, list[NewFiring]]:
+    """Return what fires the stored definition once beside its schedule."""
+    firing = NewFiring(at, TaskMetadata(f"nightly:manual:{at}", "work"))
+    nightly = CronTask(metadata=TaskMetadata("nightly", "work"), cron_expr="* * * * *")
+    return nightly, FiringKind.MANUAL, [firing]
+
 
 WRITES: dict[str, Callable[[Stage, Scene], Any]] = {
     "add": lambda stage, scene: stage.storage.add(row("t9")),
@@ -73,6 +83,8 @@ WRITES: dict[str, Callable[[Stage, Scene], Any]] = {
     "resume": lambda stage, scene: stage.storage.resume(PauseKind.KEY, "held"),
     "resolve": lambda stage, scene: stage.storage.resolve_dependencies().released,
     "add cron": lambda stage, scene: stage.storage.add_cron_task(CRON),
+    "fire cron": lambda stage, scene: sum(stage.storage.add_firings(*fire_nightly(2))),
+    "prune firings": lambda stage, scene: stage.storage.prune_firings(10, 0),
     "delete cron": lambda stage, scene: stage.storage.delete_cron_task("nightly"),
 }
 
@@ -110,6 +122,7 @@ def scene(stage):
     stage.storage.add_cron_task(
         CronTask(metadata=TaskMetadata("nightly", "work"), cron_expr="0 0 * * *")
     )
+    stage.storage.add_firings(*fire_nightly(1))
     stage.storage.pause(PauseKind.KEY, "held")
     stage.storage.save_step("r1", running, StepRecord("before", 1, 1))
     (parent,) = stage.create("parent", executor="other")
