@@ -86,8 +86,7 @@ def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOption
             continue
         field = SHORT_NAMES.get(name, name)
         if field not in TaskOptions.__struct_fields__:
-            known = ", ".join((*TaskOptions.__struct_fields__, *SHORT_NAMES))
-            raise InvalidArgument("options", name, f"is no option; known: {known}")
+            raise _unknown(name, value)
         if field in fields:
             short = next(key for key, long in SHORT_NAMES.items() if long == field)
             raise InvalidArgument(short, changes[short], f"give either {short} or {field}")
@@ -95,6 +94,18 @@ def changed_options(base: TaskOptions, changes: Mapping[str, Any]) -> TaskOption
     changed = msgspec.structs.replace(base, **fields)
     changed.validate()
     return changed
+
+
+def _unknown(name: str, value: object) -> InvalidArgument:
+    if name in CALL_ONLY:
+        return InvalidArgument(
+            name, value, f"is said for a call: task.options({name}=...).enqueue(...)"
+        )
+    known = ", ".join((*TaskOptions.__struct_fields__, *SHORT_NAMES))
+    of_calls = ", ".join(sorted(CALL_ONLY))
+    return InvalidArgument(
+        "options", name, f"is no option; known: {known}; of a call, in task.options(): {of_calls}"
+    )
 
 
 def _deadline(value: Any) -> dict[str, Any]:

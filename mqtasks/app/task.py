@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpack
 
 from mqtasks.app.call import DEFAULT_CHUNK, Call
@@ -134,6 +134,10 @@ class Task(Generic[P, R]):
         on_failure = policy_named(given.pop("on_failure", "cancel"))
         if at is not None and (given.get("delay") or given.get("delay_duration")):
             raise InvalidArgument("at", at, "give either at or delay, not both")
+        if at is not None and not isinstance(at, datetime):
+            raise InvalidArgument(
+                "at", at, "must be an aware datetime: datetime.now(UTC) + timedelta(days=1)"
+            )
         if at is not None and at.tzinfo is None:
             raise InvalidArgument("at", at, "must be aware: add tzinfo, for example UTC")
         window = changed_window(

@@ -239,9 +239,22 @@ class TaskOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknow
         except msgspec.ValidationError as error:
             what, _, path = str(error).partition(" - at ")
             name = _FIELD.findall(path)[0]  # the path of every error starts with the field
+            wanted = _EXPECTED.match(what)
+            if wanted is not None and path == f"`$.{name}`":
+                words = (_WORDS.get(kind, kind) for kind in wanted[1].split(" | "))
+                what = f"must be {' or '.join(words)}"
             raise InvalidArgument(f"options.{name}", getattr(self, name), what) from None
 
 
+_EXPECTED: Final = re.compile(r"Expected `(.+?)`")
+_WORDS: Final = {
+    "float": "a number",
+    "int": "a whole number",
+    "str": "a str",
+    "array": "a tuple or list, of one also: ('a',)",
+    "object": "a mapping",
+    "null": "None",
+}
 _HIGHEST: Final = float(2**53)
 _MAX_HEADERS: Final = 16 * 1024
 _LOWEST: Final[dict[str, float]] = {

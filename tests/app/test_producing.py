@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import re
 import threading
 from datetime import UTC, datetime, timedelta
+from typing import get_type_hints
 
 import pytest
 
@@ -90,8 +92,35 @@ def test_a_wrong_option_is_named(resize, wrong, field) -> None:
 
 
 def test_a_task_is_not_declared_with_what_only_a_call_can_have(app) -> None:
-    with pytest.raises(InvalidArgument, match="is no option; known: max_retry_times"):
-        app.task(id="same")
+    for name in ("id", "at", "after", "on_failure", "parent", "connection"):
+        with pytest.raises(InvalidArgument, match=rf"{name}='same': is said for a call") as error:
+            app.task(**{name: "same"})
+        assert error.value.field == name
+
+
+def test_an_unknown_option_is_answered_with_all_that_there_are(app, resize) -> None:
+    known = get_type_hints(CallFields).keys() - {"deadline"}
+    for wrong in (app.task, resize.options):
+        with pytest.raises(InvalidArgument, match="'on_fail': is no option") as error:
+            wrong(on_fail="run")
+        assert known <= set(re.findall(r"\w+", error.value.remedy))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"at": "tomorrow"}, "at='tomorrow': must be an aware datetime"),
+        ({"tags": "a,b"}, "options.tags='a,b': must be a tuple or list, of one also: ('a',)"),
+        ({"tags": ("a", 1)}, "Expected `str`, got `int`"),
+        ({"timeout": "5"}, "options.timeout='5': must be a number"),
+        ({"retention": "5"}, "options.retention='5': must be a number or None"),
+        ({"rate_limit": 3}, "options.rate_limit=3: must be a str or a mapping or None"),
+        ({"labels": "x"}, "options.labels='x': must be a mapping"),
+    ],
+)
+def test_an_option_of_the_wrong_type_says_what_it_takes(resize, wrong, message) -> None:
+    with pytest.raises(InvalidArgument, match=re.escape(message)):
+        resize.options(**wrong)
 
 
 def test_any_number_of_calls_is_created_in_chunks(app, resize) -> None:
