@@ -16,6 +16,8 @@ from queue import SimpleQueue
 from types import FrameType
 from typing import Final, Self
 
+from mqtasks.process.forks import handle_here, wake_here
+
 _log = logging.getLogger("mqtasks.process")
 
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
@@ -99,7 +101,7 @@ class StopStages:
             self._bell, ears = socket.socketpair()
             self._bell.settimeout(0)
             bell = self._bell.fileno()
-            self._former_fd = signal.set_wakeup_fd(bell, warn_on_full_buffer=False)
+            self._former_fd = wake_here(bell)
             self._dispatcher = threading.Thread(
                 target=self._dispatch,
                 args=(ears,),
@@ -110,7 +112,7 @@ class StopStages:
         for number in signals:
             self._numbers.add(number)
             if number not in self._previous:
-                self._previous[number] = signal.signal(number, self._on_signal)
+                self._previous[number] = handle_here(number, self._on_signal)
 
     def restore(self) -> None:
         """Put the previous signal handlers back. Main thread only; may be called twice."""

@@ -11,6 +11,8 @@ import threading
 from types import FrameType
 from typing import Final
 
+from mqtasks.process.forks import handle_here
+
 _PR_SET_PDEATHSIG: Final = 1
 _POLL: Final = 0.1
 
@@ -52,7 +54,7 @@ def ignore_stop_signals() -> None:
     which programs started by user code would inherit. Main thread only.
     """
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _nothing)
+        handle_here(number, _nothing)
 
 
 def _nothing(_number: int, _frame: FrameType | None) -> None:

@@ -21,6 +21,7 @@ from typing import Any, Final
 
 from mqtasks.config import Settings
 from mqtasks.errors import TaskAborted
+from mqtasks.process.forks import handle_here
 from mqtasks.worker.apps import load_app, log_to_stderr
 from mqtasks.worker.cancel import Canceller
 from mqtasks.worker.describe import capped, error_text
@@ -67,8 +68,8 @@ class _Child:
         if not isinstance(order, Prepare):
             return 1
         # A handler rather than SIG_IGN, which programs started by user code would inherit.
-        signal.signal(signal.SIGINT, lambda _number, _frame: None)
-        signal.signal(signal.SIGTERM, self._break_off)
+        handle_here(signal.SIGINT, lambda _number, _frame: None)
+        handle_here(signal.SIGTERM, self._break_off)
         try:
             place = Workplace(
                 self._wire,

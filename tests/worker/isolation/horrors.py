@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import multiprocessing
 import os
 import signal
 import sqlite3
@@ -224,3 +225,10 @@ def neighbour_counts(seconds: float) -> int:
 @app.task
 def neighbour_holds() -> None:
     current_context().wait_cancelled(60)
+
+
+@app.task(isolation="process", timeout=60)
+def use_a_pool() -> int:
+    """Fork processes, and terminate them: that is how a pool ends."""
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        return sum(pool.map(abs, [-1, -2]))

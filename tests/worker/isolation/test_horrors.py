@@ -246,3 +246,7 @@ def test_a_process_outlives_the_thread_that_asked_for_it(single, child):
     pool.give_back(fresh)
     assert single.value("pid") == fresh.pid
     warm.end()
+
+
+def test_processes_that_a_task_forks_can_be_terminated(bench):
+    assert bench.value("use_a_pool") == 3
