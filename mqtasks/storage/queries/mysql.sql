@@ -556,7 +556,7 @@ WHERE deleted = 0 AND paused = 0 ORDER BY next_time LIMIT 1;
 -- name: lock_crons
 -- What triggers and edits need to know of definitions, locked.
 SELECT cron_id, metadata_id, trigger_times, version, paused, deleted, next_time
-FROM mqtasks_cron_task
+FROM mqtasks_cron_task FORCE INDEX (mqtasks_cron_task_metadata_id)
 WHERE metadata_id IN ({in}) ORDER BY metadata_id FOR UPDATE;
 
 -- name: lock_cron
@@ -788,14 +788,10 @@ DELETE FROM mqtasks_unique WHERE unique_key IN ({in}) AND expires_at <= {now};
 REPLACE INTO mqtasks_deadline (metadata_id, look_at) VALUES {rows};
 
 -- name: due_deadlines
--- Deadlines to look at, the earliest first.
-SELECT metadata_id FROM mqtasks_deadline FORCE INDEX (mqtasks_deadline_look_at)
-WHERE look_at <= {now} ORDER BY look_at LIMIT ?;
-
--- name: lock_due_deadlines
--- The same with their moments, locked.
+-- Deadlines to look at, the earliest first. Not locked: a caller may have noted others, and commit
+-- late.
 SELECT metadata_id, look_at FROM mqtasks_deadline FORCE INDEX (mqtasks_deadline_look_at)
-WHERE look_at <= {now} ORDER BY look_at LIMIT ? FOR UPDATE;
+WHERE look_at <= {now} ORDER BY look_at LIMIT ?;
 
 -- name: lock_expiring
 -- What decides about the deadline of tasks, locked.
@@ -808,6 +804,6 @@ UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = N
     completed_at = {now}, queue_lane = lane, queue_rank = -priority
 WHERE task_id IN ({task_id}) AND status IN (0, 4, 6);
 
--- name: delete_deadlines
--- Forget notes that were looked at.
-DELETE FROM mqtasks_deadline WHERE metadata_id IN ({in}) AND look_at <= ?;
+-- name: delete_deadline
+-- Forget a note that was looked at: by its whole key, so that no other is locked.
+DELETE FROM mqtasks_deadline WHERE metadata_id = ? AND look_at = ?;

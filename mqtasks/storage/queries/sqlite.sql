@@ -767,11 +767,6 @@ REPLACE INTO mqtasks_deadline (metadata_id, look_at) VALUES {rows};
 
 -- name: due_deadlines
 -- Deadlines to look at, the earliest first.
-SELECT metadata_id FROM mqtasks_deadline
-WHERE look_at <= {now} ORDER BY look_at LIMIT ?;
-
--- name: lock_due_deadlines
--- The same with their moments, locked.
 SELECT metadata_id, look_at FROM mqtasks_deadline
 WHERE look_at <= {now} ORDER BY look_at LIMIT ?;
 
@@ -786,6 +781,6 @@ UPDATE mqtasks_task SET status = 2, result_code = 1, error = {error}, result = N
     completed_at = {now}, queue_lane = lane, queue_rank = -priority
 WHERE task_id IN ({task_id}) AND status IN (0, 4, 6);
 
--- name: delete_deadlines
--- Forget notes that were looked at.
-DELETE FROM mqtasks_deadline WHERE metadata_id IN ({in}) AND look_at <= ?;
+-- name: delete_deadline
+-- Forget a note that was looked at: by its whole key, so that no other is locked.
+DELETE FROM mqtasks_deadline WHERE metadata_id = ? AND look_at = ?;

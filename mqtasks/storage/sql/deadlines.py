@@ -2,7 +2,8 @@
 
 Each row of the table says when to look at a task. Whether its deadline is over is decided by the
 task's own row, so that a note may be too early, doubled, or about a task that there is not.
-Notes are locked before tasks, as creating in a caller's transaction does.
+Only notes that were committed are looked at, and deleted one by one, by their whole keys: a caller
+who has noted others may commit late, and nobody is to wait for that.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.database import Database
 from mqtasks.storage.sql.dialect import Session
 from mqtasks.storage.sql.queries import Template
+from mqtasks.storage.sql.rows import Row
 
 _CHUNK: Final = 500
 """Notes in one statement."""
@@ -28,9 +30,10 @@ class SqlDeadlines(SqlBase, DeadlineOperations):
     @when_disabled(tuple[int, ...])
     def expire_due(self, limit: int) -> tuple[int, ...]:
         """End tasks as FAILED whose deadline is over and that nobody runs; return their ids."""
-        if not self._db.read(lambda session: session.rows("due_deadlines", 1)):
+        due = self._db.read(lambda session: session.rows("due_deadlines", limit))
+        if not due:
             return ()
-        return self._db.transact(lambda session: _expire(session, limit))
+        return self._db.transact(lambda session: _expire(session, due))
 
 
 def note_deadlines_of(database: Database, tasks: Iterable[NewTask | AsyncTask]) -> None:
@@ -55,10 +58,8 @@ def _note(session: Session, notes: Iterable[tuple[str, int]]) -> None:
         session.run(Template(text), *(value for note in part for value in note))
 
 
-def _expire(session: Session, limit: int) -> tuple[int, ...]:
-    notes = session.rows("lock_due_deadlines", limit)
-    names = sorted({row[0] for row in notes})
-    ids = [row[1] for row in session.rows_in("known_ids", names)] if names else []
+def _expire(session: Session, due: Sequence[Row]) -> tuple[int, ...]:
+    ids = [row[1] for row in session.rows_in("known_ids", sorted({row[0] for row in due}))]
     ended: list[tuple[int, bytes]] = []
     waiting: list[int] = []
     later: list[tuple[str, int]] = []
@@ -75,7 +76,6 @@ def _expire(session: Session, limit: int) -> tuple[int, ...]:
     session.run_each("expire", ("task_id", "error"), ended)
     session.run_in("drop_edges", waiting)
     _note(session, later)
-    if names:
-        text = session.text("delete_deadlines").replace("{in}", ",".join("?" * len(names)))
-        session.run(Template(text), *names, max(row[1] for row in notes))
+    for note in sorted(due):
+        session.run("delete_deadline", *note)
     return tuple(row[0] for row in ended)
