@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from mqtasks.model import TaskMetadata
+from mqtasks.model import CronPolicy, TaskMetadata, TaskStatus
 
 
 def test_p12_two_schedulers_make_each_firing_once(world, clock):
@@ -68,3 +68,21 @@ def test_it_sleeps_until_the_next_firing_but_no_longer_than_its_poll(world, cloc
     assert scheduler.parts.cron.run_once() == 5.0
     world.service.create_cron_task(TaskMetadata("tick", "work"), "*/2 * * * * *")
     assert 0 < scheduler.parts.cron.run_once() <= 2.0
+
+
+def test_m15_queue_one_runs_the_waiting_task_when_the_one_before_has_ended(world, clock):
+    """The limit is the allocator's own, so it is exact whoever triggers and allocates."""
+    leader = world.leader(leader_ttl=3600.0)
+    world.runner("r1", parallelism=5)
+    policy = CronPolicy(overlap="queue_one")
+    world.service.create_cron_task(TaskMetadata("tick", "work"), "* * * * * *", policy=policy)
+    for _ in range(4):
+        clock.advance(1)
+        leader.parts.cron.run_once()
+    leader.parts.allocate()
+    states = {task.metadata.id: task.status for task in world.service.query_task()}
+    assert states == {"tick:1": TaskStatus.RUNNING, "tick:2": TaskStatus.CREATED}
+    assert world.finish() == 1
+    leader.parts.allocate()
+    states = {task.metadata.id: task.status for task in world.service.query_task()}
+    assert states == {"tick:1": TaskStatus.COMPLETED, "tick:2": TaskStatus.RUNNING}
