@@ -53,11 +53,12 @@ class Pruner:
         report = self._storage.prune(self._next_id, self._batch, self._success_ms, self._failure_ms)
         self.deleted += report.deleted
         self._next_id = report.next_id
-        windows = self._storage.prune_windows(self._batch)
-        self.windows_deleted += windows
         kept_ms = max(self._success_ms, self._failure_ms)
         firings = self._storage.prune_firings(self._batch, kept_ms)
         self.firings_deleted += firings
+        # Last: a caller whose transaction is open may hold an expired one, and fail this.
+        windows = self._storage.prune_windows(self._batch)
+        self.windows_deleted += windows
         if not report.next_id and max(windows, firings) < self._batch:
             return self._interval
         return max(_SHORTEST_PAUSE, _SHARE * (self._clock.monotonic() - began))

@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from mqtasks.conditions import where
+from mqtasks.errors import StorageConflict
 from mqtasks.model import CronPolicy, FiringKind, TaskMetadata
 from mqtasks.scheduler import Scheduler
 from tests.scheduler.harness import World
@@ -132,3 +133,19 @@ def test_p12_records_of_firings_go_with_the_longer_retention(world, clock, leade
     clock.advance(60)
     assert leader.parts.pruner.run_once() == pytest.approx(60.0)
     assert world.storage.cron_firings("tick", 100, FiringKind.SCHEDULED) == []
+
+
+def test_a_window_that_a_caller_holds_keeps_nothing_else_from_going(
+    world, clock, leader, monkeypatch
+):
+    def held(_limit: int) -> int:
+        raise StorageConflict("1205: Lock wait timeout exceeded")
+
+    world.service.create_cron_task(TaskMetadata("tick", "work"), "* * * * * *")
+    clock.advance(1)
+    world.service.trigger_due_cron()
+    clock.advance(201)
+    monkeypatch.setattr(leader.parts.pruner._storage, "prune_windows", held, raising=False)
+    with pytest.raises(StorageConflict):
+        leader.parts.pruner.run_once()
+    assert leader.parts.pruner.firings_deleted == 1
