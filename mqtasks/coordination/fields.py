@@ -24,6 +24,7 @@ STATS_FIELDS: Final = (
     "created",
     "running",
     "cancel_requested",
+    "waiting",
     "oldest_created_s",
     "created_per_s",
     "completed_per_s",
