@@ -17,7 +17,8 @@ def links_of(service: TaskService, task: AsyncTask) -> Row:
     """Return what ``tasks show`` says of a task's relatives; empty for one without any.
 
     ``waits_for`` is how many tasks have to end before it begins, ``after`` lists those that it
-    waits or waited for, the open ones first, ``children`` those that wait for it, or that it made.
+    waits or waited for, the open ones first, ``before`` those that wait or waited for it, and
+    ``children`` those that it made.
     """
     from mqtasks.model import DependencyOutcome
 
@@ -37,7 +38,10 @@ def links_of(service: TaskService, task: AsyncTask) -> Row:
         ]
     if children:
         stored = _stored(service, [link.child_id for link in children])
-        row["children"] = [_named(link.child_id, stored) for link in children]
+        for link in children:
+            spawned = link.outcome is DependencyOutcome.SPAWNED
+            side = row.setdefault("children" if spawned else "before", [])
+            side.append(_named(link.child_id, stored))
     return row
 
 

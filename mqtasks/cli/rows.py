@@ -42,7 +42,10 @@ def task_record(task: AsyncTask, attempts: list[Attempt]) -> Row:
     from msgspec import to_builtins
 
     result = task.execute_result
-    return task_row(task) | {
+    row = task_row(task)
+    if task.status.name == "CANCELED" and attempts:
+        row["error"] = row["error"] or attempts[-1].error
+    return row | {
         "last_heartbeat_at": task.last_heartbeat,
         "deadline_at": task.deadline,
         "reassigned": task.reassigned,

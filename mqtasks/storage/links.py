@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from enum import Enum
 from graphlib import CycleError, TopologicalSorter
@@ -24,12 +25,13 @@ MOST_PER_STEP: Final = 2000
 
 
 class Edge(NamedTuple):
-    """One link of one child, and how its parent is called; empty if that is not known."""
+    """One link of one child; how its parent is called, and why that ended; empty = not known."""
 
     parent_id: int
     position: int
     outcome: DependencyOutcome
     parent: str
+    why: str = ""
 
 
 class Move(Enum):
@@ -47,6 +49,14 @@ _SAID: Final = {
     DependencyOutcome.CANCELED: "was canceled",
     DependencyOutcome.MISSING: "was deleted",
 }
+
+
+_BECAUSE: Final = " (because "
+_ROOT: Final = re.compile(
+    r"parent (?:'[^']*'|\"[^\"]*\"|\d+ of `after`) (?:failed|was canceled) \(because (.*)\)"
+)
+_MOST_SAID: Final = 300
+"""Characters of the first cause in that of each task that ended because of it."""
 
 
 def is_linked(task: NewTask) -> bool:
@@ -148,4 +158,15 @@ def due_at(run_at: int, delay: float, now: int) -> int:
 
 def _cause(edge: Edge) -> str:
     name = f"parent {edge.parent!r}" if edge.parent else f"parent {edge.position + 1} of `after`"
-    return f"{name} {_SAID[edge.outcome]}"
+    said = f"{name} {_SAID[edge.outcome]}"
+    why = " ".join(edge.why.split())
+    of_parent = why.startswith("parent ")
+    if of_parent:
+        # The parent ended because of its own parent: what is kept is where it began.
+        root = _ROOT.fullmatch(why)
+        why = root[1] if root else why.removeprefix("parent ")
+    if len(why) > _MOST_SAID:
+        why = f"{why[: _MOST_SAID - 1]}…"
+    if not why:
+        return said
+    return f"{said}{_BECAUSE}{why})" if of_parent else f"{said}: {why}"

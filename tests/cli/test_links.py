@@ -8,6 +8,7 @@ import pytest
 
 from mqtasks import where
 from mqtasks.app import MQTasks, group
+from mqtasks.model import NewTask, TaskMetadata
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -40,8 +41,23 @@ def test_s12_show_says_what_a_task_waits_for(mqtasks):
 @pytest.mark.usefixtures("plan")
 def test_s12_show_says_what_waits_for_a_task(mqtasks):
     shown = json.loads(mqtasks("tasks", "show", "p/1", "-o", "json").out)
-    assert [item["id"] for item in shown["children"]] == ["p"]
-    assert "after" not in shown
+    assert [item["id"] for item in shown["before"]] == ["p"]
+    assert not {"after", "children"} & shown.keys()
+
+
+def test_s12_children_are_told_from_those_that_wait(mqtasks, plan):
+    made = NewTask(TaskMetadata("made", "work"), child_of="p/1")
+    plan.service.create_tasks([made])
+    shown = json.loads(mqtasks("tasks", "show", "p/1", "-o", "json").out)
+    assert [item["id"] for item in shown["before"]] == ["p"]
+    assert [item["id"] for item in shown["children"]] == ["made"]
+
+
+def test_s12_show_says_why_a_task_was_canceled(mqtasks, plan):
+    plan.remote("work").options(id="last", after=["p/0"]).enqueue()
+    shown = json.loads(mqtasks("tasks", "show", "last", "-o", "json").out)
+    assert (shown["status"], shown["outcome"]) == ("CANCELED", None)
+    assert shown["error"].startswith("parent 'p/0' was canceled")
 
 
 def test_s12_a_link_to_a_deleted_task_is_shown(mqtasks, plan):

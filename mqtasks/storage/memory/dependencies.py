@@ -10,7 +10,7 @@ from mqtasks.model import FINAL, Dependency, DependencyOutcome, ParentResult, Ta
 from mqtasks.storage.contract import DependencyOperations, Resolution
 from mqtasks.storage.links import Edge, Move, checked_limit, decide, outcome_of
 from mqtasks.storage.memory.base import MemoryBase
-from mqtasks.storage.memory.linking import move_on
+from mqtasks.storage.memory.linking import move_on, why_ended
 
 _FINAL = frozenset(map(int, FINAL))
 
@@ -101,4 +101,5 @@ class MemoryDependencies(MemoryBase, DependencyOperations):
         if row is None:
             return Edge(edge.parent_id, edge.position, DependencyOutcome.MISSING, "")
         outcome = outcome_of(row.status, row.result_code)
-        return Edge(edge.parent_id, edge.position, outcome, row.metadata_id)
+        why = why_ended(self._tables, row)
+        return Edge(edge.parent_id, edge.position, outcome, row.metadata_id, why)

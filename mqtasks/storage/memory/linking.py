@@ -85,7 +85,15 @@ def _edge(tables: Tables, position: int, name: str, fresh: AbstractSet[int]) -> 
     if parent.task_id in fresh:
         return Edge(parent.task_id, position, DependencyOutcome.OPEN, name)
     outcome = outcome_of(parent.status, parent.result_code)
-    return Edge(parent.task_id, position, outcome, name)
+    return Edge(parent.task_id, position, outcome, name, why_ended(tables, parent))
+
+
+def why_ended(tables: Tables, row: Row) -> str:
+    """Return what is said of a task's end: in its history, if it was canceled."""
+    attempt = tables.attempts.get(row.task_id, {}).get(row.epoch)
+    if row.status == TaskStatus.CANCELED and attempt is not None:
+        return attempt.error
+    return "" if row.result is None else row.result.error
 
 
 def move_on(tables: Tables, row: Row, decided: tuple[Move, str], now: int) -> None:

@@ -725,6 +725,12 @@ SELECT d.parent_id, d.outcome, p.metadata_id, p.result_code, p.error, p.result
 FROM mqtasks_dependency AS d LEFT JOIN mqtasks_task AS p ON p.task_id = d.parent_id
 WHERE d.child_id = ? AND d.outcome <> 5 ORDER BY d.position;
 
+-- name: why_ended
+-- What is said of these tasks' end: the error of the result, and of the attempt, if it was canceled.
+SELECT p.task_id, SUBSTR(p.error, 1, 2000), SUBSTR(a.error, 1, 2000) FROM mqtasks_task AS p
+LEFT JOIN mqtasks_attempt AS a ON a.task_id = p.task_id AND a.epoch = p.epoch AND p.status = 3
+WHERE p.task_id IN ({in});
+
 -- name: needed_parents
 -- Of these tasks, those whose results somebody may still ask for.
 SELECT DISTINCT d.parent_id

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mqtasks.model import (
@@ -18,7 +18,7 @@ from mqtasks.storage.contract import Resolution
 from mqtasks.storage.links import Edge, Move, checked_limit, decide, outcome_of
 from mqtasks.storage.sql.base import SqlBase, when_disabled
 from mqtasks.storage.sql.dialect import Session
-from mqtasks.storage.sql.linking import Decided, listed, move_on
+from mqtasks.storage.sql.linking import Decided, listed, move_on, reasons
 from mqtasks.storage.sql.rows import Row, result_of
 
 
@@ -101,9 +101,10 @@ def _settle(session: Session, edges: Sequence[Row]) -> dict[Move, list[int]]:
     if not by_child:
         return moved
     _write_outcomes(session, by_child, ended)
+    why = reasons(session, {parent: outcome for parent, (outcome, _) in ended.items()})
     left: dict[int, int] = dict(session.rows_in("open_counts", sorted(by_child)))
     decided = [
-        _decide(rows[child_id], found, ended, left.get(child_id, 0))
+        _decide(rows[child_id], found, ended, why, left.get(child_id, 0))
         for child_id, found in sorted(by_child.items())
         if rows[child_id][1] == TaskStatus.WAITING
     ]
@@ -131,9 +132,15 @@ def _write_outcomes(
         session.run(listed(session, "settle_edges", children, parents), int(outcome))
 
 
-def _decide(row: Row, found: Sequence[Row], ended: dict[int, Any], left: int) -> Decided:
+def _decide(
+    row: Row, found: Sequence[Row], ended: dict[int, Any], why: Mapping[int, str], left: int
+) -> Decided:
     task_id, _, _, _, run_at, options = row
-    settled = [Edge(parent, position, *ended[parent]) for _, parent, position, _ in found]
+    settled = [
+        Edge(parent, position, outcome, name, why.get(parent, ""))
+        for _, parent, position, _ in found
+        for outcome, name in [ended[parent]]
+    ]
     move, cause = decide(found[0][3], settled, left)
     return Decided(task_id, move, cause, run_at, options_from_bytes(options).delay_duration)
 

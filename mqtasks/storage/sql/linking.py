@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, Final, NamedTuple
 
-from mqtasks.model import AttemptOutcome, Created, DependencyOutcome, NewTask
+from mqtasks.model import BAD_OUTCOMES, AttemptOutcome, Created, DependencyOutcome, NewTask
 from mqtasks.storage.links import (
     Edge,
     Move,
@@ -62,13 +62,21 @@ class Links:
         fresh = {item.task_id for item in made.values() if item.is_new}
         looked_at = {ids[name] for task in new for name in task.after} - fresh
         states = self._judge(looked_at)
+        why = reasons(self._session, states)
         decided: list[Decided] = []
         rows: list[Row] = []
         for task in new:
             child_id = made[task.metadata.id].task_id
             edges = [
-                Edge(ids[name], at, states.get(ids[name], DependencyOutcome.OPEN), name)
+                Edge(
+                    parent,
+                    at,
+                    states.get(parent, DependencyOutcome.OPEN),
+                    name,
+                    why.get(parent, ""),
+                )
                 for at, name in enumerate(parents_of(task))
+                for parent in [ids[name]]
             ]
             if edges:
                 decided.append(_decide(task, child_id, edges))
@@ -103,6 +111,18 @@ class Links:
         for task in unsure:
             if task.metadata.id not in stored:
                 raise not_stored(task, next(name for name in _named(task) if name in missing))
+
+
+def reasons(session: Session, states: Mapping[int, DependencyOutcome]) -> dict[int, str]:
+    """Return what is said of the end of those that ended badly, by task id; "" for nothing."""
+    bad = sorted(task_id for task_id, outcome in states.items() if outcome in BAD_OUTCOMES)
+    rows = session.rows_in("why_ended", bad) if bad else []
+    return {task_id: _text(attempt or error or b"") for task_id, error, attempt in rows}
+
+
+def _text(value: bytes | str) -> str:
+    # Cut at a number of bytes; a caller's connection may give text.
+    return value if isinstance(value, str) else value.decode(errors="ignore")
 
 
 def move_on(session: Session, decided: Iterable[Decided]) -> None:

@@ -151,7 +151,7 @@ def delete(stage, parent):
 
 
 ENDINGS = {
-    "failed": (fail, DependencyOutcome.FAILED, "parent 'parent' failed"),
+    "failed": (fail, DependencyOutcome.FAILED, "parent 'parent' failed: boom"),
     "canceled": (cancel, DependencyOutcome.CANCELED, "parent 'parent' was canceled"),
     "deleted": (delete, DependencyOutcome.MISSING, "parent 2 of `after` was deleted"),
 }
@@ -205,7 +205,7 @@ def test_the_first_bad_parent_in_the_order_given_is_the_cause(stage):
     resolve(stage.storage)
     result = stage.task(child).execute_result
     assert result is not None
-    assert result.error == "parent 'second' failed"
+    assert result.error == "parent 'second' failed: boom"
 
 
 def test_s12_a_cancellation_goes_down_the_tree(stage):
@@ -229,6 +229,53 @@ def test_s12_a_cancellation_goes_down_the_tree(stage):
     }
 
 
+def causes(stage):
+    """Return what is kept of the end of each task, by metadata id."""
+    said = {}
+    for task in stage.storage.query():
+        said[task.metadata.id] = task.execute_result.error if task.execute_result else ""
+        for attempt in stage.storage.attempts(task.id):
+            said[task.metadata.id] = attempt.error
+    return said
+
+
+def test_s12_each_that_ends_because_of_a_failure_knows_where_it_began(stage):
+    (root,) = stage.running("root")
+    tree = [
+        linked("child", "root"),
+        linked("grandchild", "child"),
+        linked("failing", "grandchild", on_failure=FAIL),
+        linked("last", "failing"),
+    ]
+    create(stage, *tree)
+    stage.complete([root], ExecuteResult(ResultCode.FAILED, "ValueError: page 13 (because\n lost)"))
+    for _ in range(4):
+        resolve(stage.storage)
+    began = "(because 'root' failed: ValueError: page 13 (because lost))"
+    assert causes(stage) == {
+        "root": "ValueError: page 13 (because\n lost)",
+        "child": "parent 'root' failed: ValueError: page 13 (because lost)",
+        "grandchild": f"parent 'child' was canceled {began}",
+        "failing": f"parent 'grandchild' was canceled {began}",
+        "last": f"parent 'failing' failed {began}",
+    }
+    (late,) = create(stage, linked("late", "grandchild"))
+    assert stage.attempt(late).error == f"parent 'grandchild' was canceled {began}"
+
+
+def test_s12_a_long_cause_is_cut(stage):
+    (root,) = stage.running("root")
+    create(stage, linked("child", "root"), linked("grandchild", "child"))
+    stage.complete([root], ExecuteResult(ResultCode.FAILED, "ä" * 5000))
+    for _ in range(2):
+        resolve(stage.storage)
+    said = causes(stage)
+    assert said["child"] == f"parent 'root' failed: {'ä' * 299}…"
+    assert said["grandchild"].startswith("parent 'child' was canceled (because 'root' failed: ä")
+    assert said["grandchild"].endswith("ä…)")
+    assert len(said["grandchild"]) < 400
+
+
 # --- at creation -------------------------------------------------------------------------------
 
 
@@ -248,7 +295,7 @@ def test_s12_parents_that_have_ended_are_judged_at_once(stage):
     assert [stage.status(child).name for child in children] == [
         "CREATED", "SCHEDULED", "CANCELED", "COMPLETED", "CREATED", "WAITING",
     ]  # fmt: skip
-    assert stage.attempt(children[2]).error == "parent 'bad' failed"
+    assert stage.attempt(children[2]).error == "parent 'bad' failed: boom"
     assert stage.task(children[1]).run_at == stage.now + 5000
     assert stage.task(children[0]).run_at == stage.now
     assert resolve(stage.storage).canceled == (children[5],)
