@@ -83,10 +83,9 @@ class ExecutorLoop:
             self._left = [left for left in self._left if left.is_alive()]
             self._left.append(thread)
             loop.call_soon_threadsafe(_retire, loop)
-            self._called = bool(self._inbox)
-            fresh = self._start()
-            if self._called:
-                fresh.call_soon_threadsafe(self._take)
+            # Without a look at what waits: something may be submitted right after it.
+            self._called = True
+            self._start().call_soon_threadsafe(self._take)
         return True
 
     def close(self, timeout: float) -> None:
