@@ -14,6 +14,7 @@ import pytest
 
 from mqtasks import InvalidArgument, MQTasks, PayloadError, Scheduler, TaskRunner, TaskStatus
 from mqtasks.config import Settings
+from mqtasks.errors import StorageConflict
 from tests.support.callers import CASES, arguments, by_pymysql, caller_of
 from tests.support.races import together
 from tests.support.site import eventually
@@ -300,6 +301,19 @@ def test_the_second_producer_waits_for_the_first_ones_decision(mysql_url, commit
         producer.join(DEADLINE)
         assert second[0].is_new is not commits
         assert (second[0].task_id == first.task_id) is commits
+        assert stored(app) == 1
+
+
+def test_a_producer_who_waits_too_long_is_told_what_for(mysql_url, monkeypatch):
+    monkeypatch.setattr("mqtasks.storage.mysql.pool.LOCK_WAIT", 1)
+    monkeypatch.setattr("mqtasks.storage.mysql.pool.MySQLPool.tries", 1)
+    with shop(mysql_url) as (app, work), by_pymysql(mysql_url) as caller:
+        caller.execute("SELECT 1")
+        work.options(connection=caller.target).enqueue(7)
+        with pytest.raises(StorageConflict, match=r"unique_for: .* 'work' .*connection=.*1205"):
+            work.enqueue(7)
+        caller.commit()
+        assert not work.enqueue(7).is_new
         assert stored(app) == 1
 
 

@@ -16,6 +16,7 @@ from mqtasks.storage.sql.create import (
     maker_of,
 )
 from mqtasks.storage.sql.dialect import Session
+from mqtasks.storage.sql.windows import told_of_windows
 from mqtasks.storage.windows import windowed
 
 _LIVE: Final = frozenset(map(int, LIVE))
@@ -30,6 +31,7 @@ class SqlChildren(SqlBase, ChildOperations):
     ) -> list[Created] | None:
         """Create tasks, fenced by the task that makes them; None if that is lost."""
         special = check_all(tasks)
+        keyed = windowed(special)
         self._note_retentions(task.metadata.options for task in special)
 
         def work(session: Session) -> list[Created] | None:
@@ -37,8 +39,11 @@ class SqlChildren(SqlBase, ChildOperations):
             owned = [row for row in rows if (row[2], row[3]) == (runner_id, owner.epoch)]
             if not owned or owned[0][1] not in _LIVE:
                 return None
-            if windowed(special):
+            if keyed:
                 return create_windowed(session, tasks)
             return answers(tasks, maker_of(special)(session, first_of_each(tasks)))
 
-        return self._db.transact(work)
+        if not keyed:
+            return self._db.transact(work)
+        with told_of_windows(keyed):
+            return self._db.transact(work)

@@ -21,7 +21,7 @@ from mqtasks.storage.sql.deadlines import note_deadlines_of
 from mqtasks.storage.sql.dialect import DuplicateKey, Session
 from mqtasks.storage.sql.linking import Links
 from mqtasks.storage.sql.plans import create_plan
-from mqtasks.storage.sql.windows import keep_windows, take_windows
+from mqtasks.storage.sql.windows import keep_windows, take_windows, told_of_windows
 from mqtasks.storage.windows import Windows, windowed
 
 _ROUNDS: Final = 8
@@ -42,8 +42,9 @@ class SqlCreate(SqlBase):
         if special:
             self._note_retentions(task.metadata.options for task in special)
             note_deadlines_of(self._db, special)
-        if special and windowed(special):
-            return self._db.transact(lambda session: create_windowed(session, tasks))
+        if special and (keyed := windowed(special)):
+            with told_of_windows(keyed):
+                return self._db.transact(lambda session: create_windowed(session, tasks))
         create = maker_of(special)
         if create is not create_in:
             ordered = first_of_each(tasks)

@@ -8,8 +8,10 @@ key that exists, since that would leave shared locks in which two producers coul
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
+from mqtasks.errors import StorageConflict
 from mqtasks.model import Created, NewTask
 from mqtasks.storage.contract import WindowOperations
 from mqtasks.storage.sql.base import SqlBase, when_disabled
@@ -19,6 +21,7 @@ from mqtasks.storage.windows import Window, held_by
 
 _CHUNK: Final = 500
 """Windows in one statement."""
+_SHOWN: Final = 3
 
 
 class SqlWindows(SqlBase, WindowOperations):
@@ -40,6 +43,21 @@ class SqlWindows(SqlBase, WindowOperations):
         return self._db.transact(work)
 
 
+@contextmanager
+def told_of_windows(tasks: Sequence[NewTask]) -> Iterator[None]:
+    """Let a StorageConflict say that somebody may hold a window; ``tasks`` have some."""
+    try:
+        yield
+    except StorageConflict as error:
+        codes = ", ".join(repr(code) for code in list(dict.fromkeys(map(_code, tasks)))[:_SHOWN])
+        raise StorageConflict(
+            f"unique_for: the window of a call of {codes} could not be looked at, and nothing was"
+            " created: another transaction, most likely one that has enqueued the same call with"
+            " connection=, holds it. Commit or roll back that one soon after it has enqueued, then"
+            f" try again ({error})"
+        ) from error
+
+
 def take_windows(session: Session, tasks: Sequence[NewTask]) -> dict[bytes, Created]:
     """Lock the windows of a batch, those included that nobody has; return those open now."""
     keys = sorted({task.unique_key for task in tasks if task.unique_key})
@@ -59,6 +77,10 @@ def keep_windows(session: Session, taken: Sequence[Window]) -> None:
     for part in _parts(taken):
         statement = _listing(session, "keep_windows", "{rows}", "(?,?,?,{now}+?)", part)
         session.run(statement, *(value for window in part for value in window))
+
+
+def _code(task: NewTask) -> int | str:
+    return task.metadata.executor
 
 
 def _parts(items: Sequence[Any]) -> Iterator[Sequence[Any]]:
