@@ -41,10 +41,13 @@ def task_record(task: AsyncTask, attempts: list[Attempt]) -> Row:
     """Return all of a task: payloads, options and history too."""
     from msgspec import to_builtins
 
+    from mqtasks.model import AttemptOutcome, TaskStatus
+
     result = task.execute_result
     row = task_row(task)
-    if task.status.name == "CANCELED" and attempts:
-        row["error"] = row["error"] or attempts[-1].error
+    if task.status is TaskStatus.CANCELED and attempts:
+        last = attempts[-1]
+        row["error"] = last.error if last.outcome == AttemptOutcome.CANCELED else ""
     return row | {
         "last_heartbeat_at": task.last_heartbeat,
         "deadline_at": task.deadline,

@@ -91,8 +91,9 @@ def _edge(tables: Tables, position: int, name: str, fresh: AbstractSet[int]) -> 
 def why_ended(tables: Tables, row: Row) -> str:
     """Return what is said of a task's end: in its history, if it was canceled."""
     attempt = tables.attempts.get(row.task_id, {}).get(row.epoch)
-    if row.status == TaskStatus.CANCELED and attempt is not None:
-        return attempt.error
+    if row.status == TaskStatus.CANCELED:
+        known = attempt is not None and attempt.outcome == AttemptOutcome.CANCELED
+        return attempt.error if attempt and known else ""
     return "" if row.result is None else row.result.error
 
 

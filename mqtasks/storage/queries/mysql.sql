@@ -747,7 +747,8 @@ WHERE d.child_id = ? AND d.outcome <> 5 ORDER BY d.position;
 -- name: why_ended
 -- What is said of these tasks' end: the error of the result, and of the attempt, if it was canceled.
 SELECT p.task_id, SUBSTR(p.error, 1, 2000), SUBSTR(a.error, 1, 2000) FROM mqtasks_task AS p
-LEFT JOIN mqtasks_attempt AS a ON a.task_id = p.task_id AND a.epoch = p.epoch AND p.status = 3
+LEFT JOIN mqtasks_attempt AS a
+ON a.task_id = p.task_id AND a.epoch = p.epoch AND a.outcome = 6 AND p.status = 3
 WHERE p.task_id IN ({in});
 
 -- name: needed_parents

@@ -263,6 +263,15 @@ def test_s12_each_that_ends_because_of_a_failure_knows_where_it_began(stage):
     assert stage.attempt(late).error == f"parent 'grandchild' was canceled {began}"
 
 
+def test_s12_a_cancellation_without_a_reason_takes_none_of_an_earlier_attempt(stage):
+    (root,) = stage.running("root")
+    create(stage, linked("child", "root"))
+    stage.storage.release_many("r1", [root], "its runner is gone")
+    stage.storage.cancel_many([root.task_id])
+    resolve(stage.storage)
+    assert causes(stage)["child"] == "parent 'root' was canceled"
+
+
 def test_s12_a_long_cause_is_cut(stage):
     (root,) = stage.running("root")
     create(stage, linked("child", "root"), linked("grandchild", "child"))
