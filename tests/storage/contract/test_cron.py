@@ -202,12 +202,14 @@ def _reference(definition):
 
 def test_p12_a_fired_task_is_created_like_any_other(stage, stored):
     trigger = firing(stored)
-    late = replace(trigger, task=replace(trigger.task, run_at=stage.now + 5000))
+    assert trigger.task is not None
+    task = replace(trigger.task, run_at=stage.now + 5000)
+    late = replace(trigger, task=task)
     assert stage.storage.trigger_many([late]) == [True]
-    (task,) = stage.storage.query()
-    assert task.metadata == late.task.metadata
-    assert (task.status, task.run_at) == (TaskStatus.SCHEDULED, stage.now + 5000)
-    assert (task.parent_task_id, task.priority) == ("nightly", 2)
+    (made,) = stage.storage.query()
+    assert made.metadata == task.metadata
+    assert (made.status, made.run_at) == (TaskStatus.SCHEDULED, stage.now + 5000)
+    assert (made.parent_task_id, made.priority) == ("nightly", 2)
 
 
 def test_p12_one_definition_twice_in_a_call_fires_once(stage, stored):
