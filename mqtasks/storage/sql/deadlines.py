@@ -9,6 +9,7 @@ who has noted others may commit late, and nobody is to wait for that.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from operator import itemgetter
 from typing import Final
 
 from mqtasks.model import AsyncTask, NewTask, TaskStatus
@@ -22,6 +23,8 @@ from mqtasks.storage.sql.rows import Row
 
 _CHUNK: Final = 500
 """Notes in one statement."""
+_UNSTORED_MS: Final = 60_000
+"""How long a note waits for its task, whose creation locks or a failover may hold up."""
 
 
 class SqlDeadlines(SqlBase, DeadlineOperations):
@@ -33,7 +36,7 @@ class SqlDeadlines(SqlBase, DeadlineOperations):
         due = self._db.read(lambda session: session.rows("due_deadlines", limit))
         if not due:
             return ()
-        return self._db.transact(lambda session: _expire(session, due))
+        return self._db.transact(lambda session: _expire(session, due, limit))
 
 
 def note_deadlines_of(database: Database, tasks: Iterable[NewTask | AsyncTask]) -> None:
@@ -58,13 +61,13 @@ def _note(session: Session, notes: Iterable[tuple[str, int]]) -> None:
         session.run(Template(text), *(value for note in part for value in note))
 
 
-def _expire(session: Session, due: Sequence[Row]) -> tuple[int, ...]:
-    ids = [row[1] for row in session.rows_in("known_ids", sorted({row[0] for row in due}))]
+def _expire(session: Session, due: Sequence[Row], limit: int) -> tuple[int, ...]:
+    known: dict[str, int] = dict(session.rows_in("known_ids", sorted({row[0] for row in due})))
     ended: list[tuple[int, bytes]] = []
     waiting: list[int] = []
     later: list[tuple[str, int]] = []
     for task_id, name, status, options, created_at, now in session.rows_in(
-        "lock_expiring", sorted(ids)
+        "lock_expiring", sorted(known.values())
     ):
         error, again = judge(status, options, created_at, now)
         if error:
@@ -76,6 +79,19 @@ def _expire(session: Session, due: Sequence[Row]) -> tuple[int, ...]:
     session.run_each("expire", ("task_id", "error"), ended)
     session.run_in("drop_edges", waiting)
     _note(session, later)
-    for note in sorted(due):
+    kept = _early(session, [note for note in due if note[0] not in known], limit)
+    for note in sorted(set(due) - kept):
         session.run("delete_deadline", *note)
     return tuple(row[0] for row in ended)
+
+
+def _early(session: Session, unstored: Sequence[Row], limit: int) -> set[Row]:
+    """Return the notes to keep of tasks that are not stored, or not yet.
+
+    Half of a look at most, the latest: they must not keep others from being looked at.
+    """
+    if not unstored:
+        return set()
+    since = session.now() - _UNSTORED_MS
+    young = sorted((note for note in unstored if note[1] > since), key=itemgetter(1))
+    return set(young[len(young) - limit // 2 :] if len(young) > limit // 2 else young)
