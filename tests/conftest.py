@@ -22,6 +22,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -31,6 +32,10 @@ from tests.support.servers import MariaDBServer, RedisServer, temporary_database
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts background jobs so. Programs under test would inherit it and miss Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# No test depends on how fast the machine is just now.
+hypothesis.settings.register_profile("mqtasks", deadline=None)
+hypothesis.settings.load_profile("mqtasks")
 
 
 @pytest.fixture(scope="session")
