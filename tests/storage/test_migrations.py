@@ -13,7 +13,7 @@ from mqtasks.errors import SchemaMismatch, StorageConflict
 from mqtasks.storage import migrate, storage_from_url
 from mqtasks.storage.memory import MemoryTaskStorage
 from mqtasks.storage.mysql import MySQLTaskStorage
-from mqtasks.storage.sqlite import SQLiteTaskStorage
+from mqtasks.storage.sqlite import SQLiteTaskStorage, files
 
 KNOWN = {name: [step.version for step in migrate.migrations(name)] for name in ("mysql", "sqlite")}
 
@@ -109,6 +109,18 @@ def test_two_processes_may_create_one_sqlite_file(tmp_path):
         for storage in threads.map(SQLiteTaskStorage, [path] * 4):
             assert [step.version for step in migrate.status(storage)] == KNOWN["sqlite"]
             storage.close()
+
+
+def test_a_file_that_is_created_while_it_is_looked_for_is_opened(tmp_path, monkeypatch):
+    path = tmp_path / "tasks.db"
+
+    def create(_path: str) -> bool:
+        SQLiteTaskStorage(path).close()
+        return False
+
+    monkeypatch.setattr(files, "is_absent", create)
+    with SQLiteTaskStorage(path, create=False) as storage:
+        assert storage.query() == []
 
 
 def test_a_migration_that_was_cut_off_is_finished_by_the_next_up(empty_mysql_url, mysql_client):

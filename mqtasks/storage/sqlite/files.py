@@ -25,30 +25,43 @@ def open_file(path: str, *, readonly: bool = False) -> sqlite3.Connection:
     A ``readonly`` one never creates the file. Raises what `classify` makes of the driver's error:
     StorageUnavailable, ConfigError or StorageError; SchemaMismatch if there is no file to read.
     """
-    mode = "rw" if readonly else "rwc"  # never "ro": readers too may have to recover the WAL
     try:
-        connection = sqlite3.connect(
-            f"file://{quote(os.fsencode(path))}?mode={mode}",
-            uri=True,
-            timeout=BUSY_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        try:
-            if readonly:
-                connection.execute("PRAGMA query_only = 1")
-            else:
-                connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute("PRAGMA temp_store = MEMORY")
-        except BaseException:
-            connection.close()
-            raise
+        return _open(path, readonly=readonly)
     except sqlite3.Error as error:
-        if readonly and is_absent(path):
+        if not readonly or not _cannot_open(error):
+            raise classify(error, path).error from error
+        if is_absent(path):
             raise schema_error(f"SQLite file {path}", "no such file") from error
+    try:
+        return _open(path, readonly=readonly)  # somebody has created it just now
+    except sqlite3.Error as error:
         raise classify(error, path).error from error
+
+
+def _open(path: str, *, readonly: bool) -> sqlite3.Connection:
+    mode = "rw" if readonly else "rwc"  # never "ro": readers too may have to recover the WAL
+    connection = sqlite3.connect(
+        f"file://{quote(os.fsencode(path))}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        if readonly:
+            connection.execute("PRAGMA query_only = 1")
+        else:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA temp_store = MEMORY")
+    except BaseException:
+        connection.close()
+        raise
     return connection
+
+
+def _cannot_open(error: sqlite3.Error) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN
 
 
 def checked_path(path: str | Path) -> str:
