@@ -114,7 +114,10 @@ def test_two_processes_may_create_one_sqlite_file(tmp_path):
 def test_a_file_that_is_created_while_it_is_looked_for_is_opened(tmp_path, monkeypatch):
     path = tmp_path / "tasks.db"
 
+    is_absent = files.is_absent
+
     def create(_path: str) -> bool:
+        monkeypatch.setattr(files, "is_absent", is_absent)
         SQLiteTaskStorage(path).close()
         return False
 
