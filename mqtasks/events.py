@@ -41,7 +41,7 @@ EVENTS: Final[Mapping[str, str]] = {
     "runner.stopped": "A runner has stopped: runner, generation.",
     "scheduler.leading": "This scheduler became the leader: holder, term.",
     "scheduler.deposed": "This scheduler is not the leader any more: holder, term.",
-    "cron.fired": "A cron task fired: cron_id, firing, task_id, due_ms (unix ms).",
+    "cron.fired": "A cron task fired: cron_id, firing, metadata_id (its task), due_ms (unix ms).",
 }
 """Name of each event, when it happens, and its fields. Ids are those of the records."""
 

@@ -9,7 +9,7 @@ overlap, is decided by `mqtasks.cron.decide`.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from msgspec.structs import replace
@@ -19,6 +19,7 @@ from mqtasks.coordination.base import Notifier, Subscription
 from mqtasks.cron import CronSchedule
 from mqtasks.cron.decide import Decision, decide, first_time, looked_at
 from mqtasks.errors import InvalidCron
+from mqtasks.events import emit, wants
 from mqtasks.loop import Loop
 from mqtasks.model import CronTask, FiredTask, FiringState, firing_id
 from mqtasks.service.cron_tasks import check_definition, task_of
@@ -120,8 +121,11 @@ class CronTrigger:
         if cancel:
             # Before the firing: a crash in between leaves the definition due, and both are done.
             self._cancel(*cancel)
-        if triggers and any(self._storage.trigger_many(triggers)):
+        applied = self._storage.trigger_many(triggers) if triggers else []
+        if any(applied):
             self._hint_created()
+            if wants("cron.fired"):
+                _tell(trigger for trigger, done in zip(triggers, applied, strict=True) if done)
         return understood
 
     def _earlier(self, due: Sequence[CronTask]) -> dict[str, list[FiredTask]]:
@@ -160,6 +164,18 @@ class CronTrigger:
     def _step(self) -> float | None:
         upcoming = self.run_once()
         return None if upcoming is None else min(upcoming, POLL_SECONDS)
+
+
+def _tell(triggers: Iterable[Trigger]) -> None:
+    for trigger in triggers:
+        if trigger.task is not None:
+            emit(
+                "cron.fired",
+                cron_id=trigger.cron.metadata.id,
+                firing=trigger.cron.trigger_times + 1,
+                metadata_id=trigger.task.metadata.id,
+                due_ms=trigger.moment,
+            )
 
 
 def _triggers(cron: CronTask, decision: Decision) -> list[Trigger]:

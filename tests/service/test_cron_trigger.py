@@ -10,6 +10,7 @@ import pytest
 from mqtasks.clock import ManualClock
 from mqtasks.conditions import where
 from mqtasks.errors import InvalidCron
+from mqtasks.events import bus
 from mqtasks.model import CronPolicy, TaskMetadata
 from mqtasks.service import TaskService
 from mqtasks.storage.memory import MemoryTaskStorage
@@ -142,3 +143,19 @@ def test_the_thread_triggers_until_stopped() -> None:
     service.stop_schedule_cron_task()
     assert firings(service)
     service.close()
+
+
+def test_each_firing_is_told_once_and_by_the_scheduler_that_made_it(clock: ManualClock) -> None:
+    storage = MemoryTaskStorage(clock)
+    services = [TaskService(storage, clock=clock) for _ in range(2)]
+    services[0].create_cron_task(TaskMetadata("tick", 1), EVERY_SECOND, policy=EACH)
+    due = services[0].query_cron_task()[0].next_time
+    told: list[tuple[object, ...]] = []
+    forget = bus.subscribe("cron.fired", lambda _, fields: told.append(tuple(fields.values())))
+    try:
+        clock.advance(2)
+        for service in services:
+            service.trigger_due_cron()
+    finally:
+        forget()
+    assert told == [("tick", 1, "tick:1", due), ("tick", 2, "tick:2", due + 1000)]
