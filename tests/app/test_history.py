@@ -5,8 +5,6 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-import pytest
-
 from mqtasks import (
     Attempt,
     AttemptOutcome,
@@ -22,17 +20,6 @@ from mqtasks import (
 from mqtasks.worker.describe import MAX_TEXT_BYTES
 
 DEADLINE = 30.0
-
-
-@pytest.fixture(params=["memory", "sqlite", "mysql"])
-def app(request: pytest.FixtureRequest):
-    url = (
-        "memory://"
-        if request.param == "memory"
-        else request.getfixturevalue(f"{request.param}_url")
-    )
-    with MQTasks(url) as made:
-        yield made
 
 
 def run_all(app: MQTasks, handles: list[TaskHandle[Any]]) -> None:

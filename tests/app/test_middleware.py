@@ -46,17 +46,6 @@ DEADLINE = 30.0
 RETRIES = {"max_retry_times": 1, "retry_interval": 0.0}
 
 
-@pytest.fixture(params=["memory", "sqlite", "mysql"])
-def app(request: pytest.FixtureRequest):
-    url = (
-        "memory://"
-        if request.param == "memory"
-        else request.getfixturevalue(f"{request.param}_url")
-    )
-    with MQTasks(url) as made:
-        yield made
-
-
 @pytest.fixture
 def local():
     with MQTasks("memory://") as made:

@@ -30,17 +30,6 @@ class Busy(ConnectionError):
     pass
 
 
-@pytest.fixture(params=["memory", "sqlite", "mysql"])
-def app(request: pytest.FixtureRequest):
-    url = (
-        "memory://"
-        if request.param == "memory"
-        else request.getfixturevalue(f"{request.param}_url")
-    )
-    with MQTasks(url) as made:
-        yield made
-
-
 @pytest.fixture
 def memory():
     with MQTasks("memory://") as made:

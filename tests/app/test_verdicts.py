@@ -27,17 +27,6 @@ from mqtasks import (
 DEADLINE = 30.0
 
 
-@pytest.fixture(params=["memory", "sqlite", "mysql"])
-def app(request: pytest.FixtureRequest):
-    url = (
-        "memory://"
-        if request.param == "memory"
-        else request.getfixturevalue(f"{request.param}_url")
-    )
-    with MQTasks(url) as made:
-        yield made
-
-
 def ended(app: MQTasks, handle: TaskHandle[object]) -> list[tuple[AttemptOutcome, str]]:
     """Run the application until a task has ended; return its history."""
     with Scheduler(app.service), TaskRunner("r", app.service, registry=app.registry):

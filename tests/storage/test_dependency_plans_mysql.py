@@ -10,10 +10,10 @@ from mqtasks.conditions import where
 from mqtasks.model import DependencyOutcome, FailurePolicy
 from mqtasks.storage import migrate
 from mqtasks.storage.mysql import MySQLTaskStorage
-from mqtasks.storage.mysql.session import MySQLSession
 from tests.support.links import linked, resolve
 from tests.support.servers import temporary_database
 from tests.support.stage import new
+from tests.support.statements import record_statements
 
 OPEN, BY_PARENT = "mqtasks_dependency_open", "mqtasks_dependency_parent"
 PARENTS = 3000
@@ -43,22 +43,7 @@ def _settled(storage):
 @pytest.fixture
 def sent(storage, monkeypatch):
     """A function that runs an operation and returns the statements it sent."""
-    statements = []
-    for name in ("_write", "_read"):
-        original = getattr(MySQLSession, name)
-
-        def recording(self, sql, original=original):
-            statements.append(sql)
-            return original(self, sql)
-
-        monkeypatch.setattr(MySQLSession, name, recording)
-
-    def run(operation):
-        statements.clear()
-        operation()
-        return list(statements)
-
-    return run
+    return record_statements(monkeypatch)
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from mqtasks.storage import migrate
 from mqtasks.storage.contract import Allocation, Completion, ExecutorLimit, RetryRequest
 from mqtasks.storage.mysql import MySQLTaskStorage
 from mqtasks.storage.mysql.address import address_url
-from mqtasks.storage.mysql.session import MySQLSession
 from tests.support.servers import temporary_database
+from tests.support.statements import record_statements
 
 QUEUE = "mqtasks_task_queue"
 FAR = 2 * 10**12
@@ -57,20 +57,11 @@ def storage(mariadb):
 @pytest.fixture
 def plans(storage, monkeypatch, mariadb):
     """A function that runs an operation and returns the plan rows of all its statements."""
-    statements = []
-    for name in ("_write", "_read"):
-        original = getattr(MySQLSession, name)
-
-        def recording(self, sql, original=original):
-            statements.append(sql)
-            return original(self, sql)
-
-        monkeypatch.setattr(MySQLSession, name, recording)
+    sent = record_statements(monkeypatch)
 
     def explained(operation):
-        statements.clear()
-        operation()
         found = []
+        statements = sent(operation)
         with contextlib.closing(mariadb.client(storage.address.database)) as client:
             client.query("SET SESSION in_predicate_conversion_threshold = 0")
             with client.cursor() as cursor:
