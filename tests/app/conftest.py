@@ -19,3 +19,10 @@ def app(request: pytest.FixtureRequest) -> Iterator[MQTasks]:
     )
     with MQTasks(url) as made:
         yield made
+
+
+@pytest.fixture
+def local() -> Iterator[MQTasks]:
+    """An application on memory alone, for what no storage can change."""
+    with MQTasks("memory://") as made:
+        yield made

@@ -17,7 +17,7 @@ from mqtasks.config import Settings
 from mqtasks.model import AttemptOutcome, TaskStatus
 from tests.support.site import Site, eventually, open_site, report
 from tests.worker.isolation import horrors
-from tests.worker.test_process_tree import gone
+from tests.worker.tree import gone
 
 APP = "tests.worker.isolation.horrors:app"
 LIMIT_MS = 500
