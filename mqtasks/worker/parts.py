@@ -341,8 +341,7 @@ class Parts:
         self.on_exhausted()
 
     def _insist(self, held: Held) -> None:
-        if held.executor.isolated is None:  # else its process is ended, if need be
-            self.escalation.add(held)
+        self.escalation.add(held)
 
     def _dropped(self, held: Held) -> None:
         """A task that got a slot and will not start."""
