@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from types import FrameType
 from typing import Final, Self
 
 from mqtasks.process.forks import handle_here, wake_here
+from mqtasks.process.frames import current_frames
 
 _log = logging.getLogger("mqtasks.process")
 
@@ -202,7 +202,7 @@ def _dump_stacks(_number: int, _frame: FrameType | None) -> None:
     # Not threading.enumerate(): the interrupted code may hold its lock, too.
     names = {i: thread.name for i, thread in list(getattr(threading, "_active", {}).items())}
     parts = []
-    for ident, frame in sys._current_frames().items():  # noqa: SLF001 - there is no other way
+    for ident, frame in current_frames().items():
         parts.append(f"Thread 0x{ident:x} ({names.get(ident, 'unknown')}):\n")
         parts += traceback.format_stack(frame)
     # Past sys.stderr, whose lock the interrupted code may hold.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 import traceback
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
+from mqtasks.process.frames import current_frames
 from mqtasks.worker.describe import capped
 from mqtasks.worker.held import Held
 
@@ -36,7 +36,7 @@ def stack_of(held: Held) -> str:
 
 def thread_stack(ident: int) -> str:
     """Return what a thread does, from the executor on; empty if there is no such thread."""
-    frame = sys._current_frames().get(ident)  # noqa: SLF001 - documented, whatever its name
+    frame = current_frames().get(ident)
     frames: list[tuple[FrameType, int]] = []
     while frame is not None:
         frames.append((frame, frame.f_lineno))
