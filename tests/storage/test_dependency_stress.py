@@ -119,7 +119,7 @@ class World:
 
     def steer(self, storage, rng, number):
         """Cancel tasks that wait; delete some that have ended and nobody needs."""
-        while not self.all_made:
+        while not (self.all_made and self.pruned):
             waiting = storage.query(where.status == TaskStatus.WAITING, where.limit(20))
             storage.cancel_many([task.id for task in waiting if rng.random() < 0.2])
             self.pruned += storage.prune(rng.randrange(1 + PLANS * 5), 20, 0, 0).deleted
