@@ -15,10 +15,10 @@ _lock: Final = threading.RLock()
 def current_frames() -> dict[int, FrameType]:
     """Return the topmost frame of each thread, by thread identifier.
 
-    In CPython 3.11.7, for one, `sys._current_frames` may stop the whole process for ever if the garbage
-    collector runs within it: it holds the lock of the list of threads then, and waits for the
-    interpreter, which another thread has that waits for that list (python/cpython#106883). Later
-    releases mend it as is done here.
+    In CPython 3.11.7, for one, `sys._current_frames` may stop the whole process for ever if the
+    garbage collector runs within it: it holds the lock of the list of threads then, and waits for
+    the interpreter, which another thread has that waits for that list (python/cpython#106883).
+    Later releases mend it as is done here.
     """
     with _lock:
         enabled = gc.isenabled()
